@@ -1,0 +1,407 @@
+package experiment
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sat/internal/store"
+)
+
+var devicePattern = regexp.MustCompile(`^(cpu|cuda(:\d{1,3})?)$`)
+
+// check fills the defaults that depend on other values, and looks at what keys mean together.
+func (d *decoder) check(c *Config) {
+	if !d.given["name"] {
+		c.Name = stem(d.src.file)
+	}
+	if err := store.CheckName(c.Name); err != nil {
+		hint := "the name becomes a folder"
+		if !d.given["name"] {
+			hint = `the name comes from the file's; write name = "..." to give another`
+		}
+		d.atValue("name", hint, "%v", err)
+	}
+	if !d.given["out"] {
+		c.Out = filepath.Join("runs", c.Name)
+	} else if c.Out == "" {
+		d.atValue("out", "leave the key out for runs/NAME", "out is empty")
+	}
+	if !devicePattern.MatchString(c.Device) {
+		d.atValue("device", `write "cpu", "cuda" or "cuda:1"`, "device has no value %q", c.Device)
+	}
+	for path, seed := range map[string]*uint64{"attack.seed": &c.Attack.Seed, "similarity.seed": &c.Similarity.Seed} {
+		if !d.given[path] {
+			*seed = c.Seed
+		}
+	}
+	if !d.given["report.title"] {
+		c.Report.Title = c.Name
+	}
+	d.checkData(c)
+	d.checkModels(c)
+	if c.Attack.Restarts > 1 && !c.Attack.RandomStart {
+		d.atValue("attack.restarts", "add random_start = true, or leave restarts out", "%d restarts without a random start would repeat one attack", c.Attack.Restarts)
+	}
+	for i, epsilon := range c.Sweep.Epsilon {
+		for j, earlier := range c.Sweep.Epsilon[:i] {
+			if epsilon.Rat().Cmp(earlier.Rat()) == 0 {
+				d.atValue(index("sweep.epsilon", i), "leave one of them out", "sweep.epsilon holds %s twice (as number %d and %d)", epsilon, j+1, i+1)
+			}
+		}
+	}
+	d.onlyWhere(&c.Transfer, "transfer")
+	if c.Data.Images != "" && c.Data.Path == "" {
+		if !d.given["transfer.clean"] {
+			c.Transfer.Clean = "shared"
+		} else if c.Transfer.Clean == "own" {
+			d.atValue("transfer.clean", `write clean = "shared", or name a folder of images as data.path`,
+				"an array of images leaves nothing to each model's own preprocessing")
+		}
+	}
+	d.checkAnalysis(c)
+}
+
+func (d *decoder) checkData(c *Config) {
+	data := &c.Data
+	pathGiven, imagesGiven := d.given["data.path"], d.given["data.images"]
+	switch {
+	case !pathGiven && !imagesGiven:
+		d.atKey("data", `add path = "FOLDER" (images as CLASS/FILE) or images = "X.npy"`, "[data] does not say which images")
+	case pathGiven && imagesGiven:
+		d.atKey("data.images", "leave one of them out", "data has both a path and images")
+	case d.good("data.path") && data.Path == "":
+		d.atValue("data.path", "name a folder", "data.path is empty")
+	case imagesGiven && !d.given["data.labels_file"]:
+		d.atKey("data.images", `add labels_file = "Y.npy" (int64, one per image)`, "images in an array have no labels")
+	}
+	if imagesGiven && d.given["data.prepare"] {
+		d.atKey("data.prepare", "leave it out, or give data.path instead of data.images", "data.prepare makes a folder, and data.images is none")
+	}
+	for _, split := range []struct{ key, name string }{{"train", data.Train}, {"val", data.Val}} {
+		if err := store.CheckName(split.name); err != nil {
+			d.atValue("data."+split.key, "a split is a folder in data.path", "%v", err)
+		}
+	}
+	subset := &data.Subset
+	fraction, count := d.given["data.subset.fraction"], d.given["data.subset.count"]
+	modeGiven := d.given["data.subset.mode"]
+	if !modeGiven && fraction {
+		subset.Mode = "per-class"
+	}
+	switch {
+	case fraction && count:
+		d.atKey("data.subset.count", "leave one of them out", "data.subset has both a fraction and a count")
+	case count && !modeGiven:
+		d.atKey("data.subset.count", `add mode = "uniform" for so many in all, or mode = "per-class" for so many of each class`,
+			"data.subset does not say what is counted")
+	case subset.Mode == "all" && (fraction || count):
+		d.atValue("data.subset.mode", `write mode = "per-class" or "uniform", or leave the fraction and the count out`, `mode "all" takes every image`)
+	case subset.Mode != "all" && !fraction && !count:
+		d.atKey("data.subset", "add fraction = 0.1", "data.subset does not say how many images")
+	}
+	if imagesGiven && d.given["data.subset"] && subset.Mode != "all" {
+		d.atKey("data.subset", "make the subset before writing the array", "a subset is chosen by file names, and data.images has none")
+	}
+}
+
+func (d *decoder) checkModels(c *Config) {
+	if len(c.Models) == 0 && !d.given["model"] {
+		d.atKey("model", `add [[model]] with timm = "NAME" or path = "FILE.pt", once for each model`, "no model is given")
+		return
+	}
+	recipes := slices.Sorted(maps.Keys(c.Recipes))
+	for i := range c.Models {
+		m := &c.Models[i]
+		path := index("model", i)
+		has := func(key string) bool { return d.given[join(path, key)] }
+		at := func(key string) string { return join(path, key) }
+		switch {
+		case !has("timm") && !has("path"):
+			d.atKey(path, `add timm = "NAME" or path = "FILE.pt"`, "the model has neither a timm name nor a path")
+		case has("timm") && has("path"):
+			d.atKey(at("path"), "leave one of them out", "the model has both a timm name and a path")
+		}
+		for key, value := range map[string]string{"timm": m.Timm, "path": m.Path, "recipe": m.Recipe} {
+			if d.good(at(key)) && value == "" {
+				d.atValue(at(key), "leave the key out", "model.%s is empty", key)
+			}
+		}
+		for _, key := range []string{"args", "weights"} {
+			if has(key) && !has("timm") && has("path") {
+				d.atKey(at(key), "leave it out", "model.%s is for timm models; a file has its network already", key)
+			}
+		}
+		if m.Recipe != "" {
+			if _, ok := c.Recipes[m.Recipe]; !ok {
+				d.atValue(at("recipe"), d.nameHint(m.Recipe, recipes, "recipe"), "there is no recipe %q", m.Recipe)
+			}
+			if m.Weights == "pretrained" {
+				d.atValue(at("weights"), "leave the recipe out to use the weights, or the weights to train", "recipes train from random weights")
+			}
+			if c.Data.Images != "" {
+				d.atValue(at("recipe"), "give data.path, a folder with a training split", "there are no images to train on: data.images are for comparing")
+			}
+		}
+		if m.Weights == "" && has("timm") {
+			m.Weights = "pretrained"
+			if m.Recipe != "" {
+				m.Weights = "random"
+			}
+		}
+		if has("seeds") {
+			d.checkSeeds(m, path)
+		}
+		d.checkPreprocessing(m, path)
+		if has("components") {
+			d.checkComponents(m, path)
+		}
+		if !has("name") {
+			m.Name = m.Timm
+			if m.Timm == "" {
+				m.Name = stem(m.Path)
+			}
+		}
+	}
+	d.checkNames(c)
+}
+
+func (d *decoder) checkSeeds(m *Model, path string) {
+	at := join(path, "seeds")
+	if len(m.Seeds) == 0 && d.good(at) {
+		d.atValue(at, "name at least one, or leave the key out", "model.seeds is empty")
+	}
+	if !d.given[join(path, "recipe")] && m.Weights != "random" {
+		d.atKey(at, `add recipe = "NAME" to train one model for each seed`, "with finished weights all seeds give the same model")
+	}
+	for i, seed := range m.Seeds {
+		if slices.Contains(m.Seeds[:i], seed) {
+			d.atValue(index(at, i), "leave one of them out", "seed %d is there twice", seed)
+		}
+	}
+}
+
+func (d *decoder) checkPreprocessing(m *Model, path string) {
+	mean, std := d.given[join(path, "mean")], d.given[join(path, "std")]
+	switch {
+	case mean != std:
+		key, other := "mean", "std"
+		if std {
+			key, other = "std", "mean"
+		}
+		d.atKey(join(path, key), fmt.Sprintf("add %s = [...]", other), "model.%s is given without model.%s", key, other)
+	case d.good(join(path, "mean")) && d.good(join(path, "std")) && len(m.Mean) != len(m.Std):
+		d.atValue(join(path, "std"), "one of each for every channel", "there are %d means and %d standard deviations", len(m.Mean), len(m.Std))
+	case d.good(join(path, "mean")) && len(m.Mean) == 0:
+		d.atValue(join(path, "mean"), "one for every channel", "model.mean is empty")
+	}
+}
+
+func (d *decoder) checkComponents(m *Model, path string) {
+	at := join(path, "components")
+	if m.Components == nil {
+		return // not a table: noted
+	}
+	misspelt := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(m.Components)) {
+		if !slices.Contains(ComponentNames, name) {
+			hint := "the components are: " + strings.Join(ComponentNames, ", ")
+			if near, ok := Nearest(name, ComponentNames); ok {
+				hint = fmt.Sprintf("did you mean %q?", near)
+				misspelt[near] = true
+			}
+			d.atKey(join(at, name), hint, "unknown component %q", name)
+		}
+	}
+	var missing []string
+	for _, name := range ComponentNames {
+		if _, ok := m.Components[name]; !ok && !misspelt[name] {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		d.atKey(at, `add them, with "-" for what the model does not have`, "the components lack %s", strings.Join(missing, ", "))
+	}
+}
+
+// checkNames makes sure that every model that the file stands for has a name of its own that can be a file name.
+func (d *decoder) checkNames(c *Config) {
+	type place struct{ path, line string }
+	first := map[string]place{}
+	for i := range c.Models {
+		m := &c.Models[i]
+		path := index("model", i)
+		at := path
+		for _, key := range []string{"name", "timm", "path"} {
+			if d.given[join(path, key)] {
+				at = join(path, key)
+				break
+			}
+		}
+		if at == path {
+			continue // neither a name nor a source: noted
+		}
+		if err := store.CheckName(m.Name); err != nil {
+			d.atValue(at, `write name = "..." with letters, digits and . _ - + @`, "%v", err)
+			continue
+		}
+		for j, name := range m.names() {
+			if slices.Contains(m.names()[:j], name) {
+				continue // a seed that is there twice: noted
+			}
+			line := fmt.Sprint(d.src.problem(d.src.spot(at).value, "", "").Line)
+			if earlier, taken := first[name]; taken {
+				d.atValue(at, `give one of them another name = "..."`, "two models are called %q, here and in line %s", name, earlier.line)
+				break
+			}
+			first[name] = place{at, line}
+		}
+	}
+}
+
+// checkRecipe checks a recipe with all that it inherits. lostParent says that something it inherits could not be found,
+// so that what it lacks may be there.
+func (d *decoder) checkRecipe(r *Recipe, path string, lostParent bool) {
+	var missing, examples []string
+	for _, key := range []struct {
+		name    string
+		missing bool
+		example string
+	}{
+		{"epochs", r.Epochs == 0, "epochs = 30"},
+		{"batch", r.Batch == 0, "batch = 64"},
+		{"opt", r.Opt == "", `opt = "adamw"`},
+		{"lr", r.LR == 0, "lr = 1e-3"},
+		{"step_epochs", r.Sched == "step" && r.StepEpochs == 0, "step_epochs = 30"},
+	} {
+		if key.missing && !d.given[join(path, key.name)] {
+			missing, examples = append(missing, key.name), append(examples, key.example)
+		}
+	}
+	if len(missing) > 0 && !lostParent {
+		d.atKey(path, "for instance "+strings.Join(examples, ", "), "recipe lacks %s", strings.Join(missing, ", "))
+	}
+	given := func(key string) bool { return d.given[join(path, key)] }
+	// at points at the key itself, or at the recipe where the value is inherited or a default.
+	at := func(keys ...string) string {
+		for _, key := range keys {
+			if given(key) {
+				return join(path, key)
+			}
+		}
+		return path
+	}
+	if len(r.Betas) != 2 && d.good(join(path, "betas")) {
+		d.atValue(join(path, "betas"), "write betas = [0.9, 0.999]", "recipe.betas wants two numbers")
+	}
+	if r.Opt == "sgd" && r.Nesterov && r.Momentum == 0 {
+		d.atKey(at("nesterov", "momentum"), "write momentum = 0.9, or leave nesterov out", "Nesterov's method needs a momentum")
+	}
+	if r.Epochs > 0 && r.WarmupEpochs >= float64(r.Epochs) {
+		d.atKey(at("warmup_epochs", "epochs"), "warm up for a part of the epochs", "the warm-up takes %v of %d epochs", r.WarmupEpochs, r.Epochs)
+	}
+	if r.LR > 0 && r.Sched == "cosine" && r.MinLR > r.LR {
+		d.atKey(at("min_lr", "lr"), "it falls from lr to min_lr", "the learning rate ends at %v, above its start %v", r.MinLR, r.LR)
+	}
+	if r.LR > 0 && r.WarmupEpochs > 0 && r.WarmupLR > r.LR {
+		d.atKey(at("warmup_lr", "lr"), "it rises from warmup_lr to lr", "the warm-up starts at %v, above the learning rate %v", r.WarmupLR, r.LR)
+	}
+	d.onlyWhere(r, path)
+}
+
+func (d *decoder) checkAnalysis(c *Config) {
+	if clusters := c.Analysis.Clusters; clusters != nil {
+		if !d.given["analysis.clusters.seed"] {
+			clusters.Seed = c.Seed
+		}
+		if clusters.Rows == "" {
+			clusters.Rows = "unit"
+			if clusters.Laplacian == "rw" {
+				clusters.Rows = "none"
+			}
+		}
+		members := 0
+		for i := range c.Models {
+			members += len(c.Models[i].names())
+		}
+		if clusters.K > members && members > 0 {
+			at := "analysis.clusters"
+			if d.given["analysis.clusters.k"] {
+				at = "analysis.clusters.k"
+			}
+			d.atKey(at, fmt.Sprintf("write k = 2, or at most %d", members), "%d clusters of %d models", clusters.K, members)
+		}
+		d.onlyWhere(clusters, "analysis.clusters")
+	}
+	if c.Analysis.Keywords == nil {
+		return
+	}
+	if c.Analysis.Clusters == nil {
+		d.atKey("analysis.keywords", "add [analysis.clusters]", "keywords describe clusters, and none are asked for")
+	}
+	for i := range c.Models {
+		if path := index("model", i); d.given[join(path, "path")] && !d.given[join(path, "components")] {
+			d.atKey(path, "add [model.components], or leave [analysis.keywords] out", "keywords need the components of every model")
+		}
+	}
+}
+
+// onlyWhere notes keys of the table v at path that mean nothing because of another key, and clears their values, so
+// that neither a resolved file nor a unit's key depends on them.
+func (d *decoder) onlyWhere(table any, path string) {
+	v := reflect.ValueOf(table).Elem()
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		key, words, conditional := condition(field)
+		if !conditional {
+			continue
+		}
+		var word string
+		for j := range v.NumField() {
+			if v.Type().Field(j).Tag.Get("toml") == key {
+				word = v.Field(j).String()
+			}
+		}
+		if slices.Contains(words, word) {
+			continue
+		}
+		name := field.Tag.Get("toml")
+		if at := join(path, name); d.given[at] && word != "" && !d.noted[join(path, key)] {
+			d.atKey(at, fmt.Sprintf("leave it out, or write %s = %q", key, words[0]), "%s means nothing with %s = %q", name, key, word)
+		}
+		v.Field(i).SetZero()
+	}
+}
+
+// condition reads the tag "only".
+func condition(field reflect.StructField) (key string, words []string, conditional bool) {
+	key, list, conditional := strings.Cut(field.Tag.Get("only"), "=")
+	return key, strings.Split(list, "|"), conditional
+}
+
+// Check lists what may be all right on another machine, or later: paths that are not there.
+func (c *Config) Check() []Problem {
+	var absent []Problem
+	check := func(path, file, hint string) {
+		if file == "" || c.src == nil {
+			return
+		}
+		if _, err := os.Stat(file); err != nil {
+			absent = append(absent, c.src.problem(c.src.spot(path).value, fmt.Sprintf("%s is not there", file), hint))
+		}
+	}
+	if c.Data.Prepare == "" {
+		check("data.path", c.Data.Path, "relative paths start at the working directory")
+	}
+	check("data.images", c.Data.Images, "relative paths start at the working directory")
+	check("data.labels_file", c.Data.LabelsFile, "relative paths start at the working directory")
+	for i := range c.Models {
+		check(join(index("model", i), "path"), c.Models[i].Path, "relative paths start at the working directory")
+	}
+	return absent
+}

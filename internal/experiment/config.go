@@ -1,0 +1,211 @@
+package experiment
+
+import "math/big"
+
+// The fields' tags are the schema of an experiment file:
+//
+//	toml      the key
+//	doc       what it means, with the unit; a comment in the resolved file
+//	enum      the words it accepts, separated by blanks
+//	min, max  the range, inclusive; above, below: exclusive
+//	only      "key=a|b": it means something only if that key of the same table is one of these words
+//	optional  the zero value means "not given" and is not written
+//
+// Values that a file does not give are in defaults.go.
+
+// Config is an experiment file with every default filled in.
+type Config struct {
+	Name      string `toml:"name" doc:"of the run; default: the file's name"`
+	Seed      uint64 `toml:"seed" doc:"of everything random that has no seed of its own"`
+	Out       string `toml:"out" doc:"folder of the results"`
+	Device    string `toml:"device" doc:"cpu, cuda or cuda:N"`
+	Workers   int    `toml:"workers" min:"0" doc:"models at work at the same time; 0 = as many as cores and threads allow; results do not depend on it"`
+	Threads   int    `toml:"threads" min:"1" doc:"of one operation; results depend on it in the last bits"`
+	Batch     int    `toml:"batch" min:"1" doc:"images per pass outside training, at most; results depend on it in the last bits"`
+	Precision string `toml:"precision" enum:"float32 bfloat16" doc:"in which models compute; images and attack arithmetic are float32"`
+
+	Data       Data               `toml:"data"`
+	Models     []Model            `toml:"model"`
+	Recipes    map[string]*Recipe `toml:"recipe"`
+	Attack     Attack             `toml:"attack"`
+	Sweep      Sweep              `toml:"sweep"`
+	Transfer   Transfer           `toml:"transfer"`
+	Similarity Similarity         `toml:"similarity"`
+	Analysis   Analysis           `toml:"analysis"`
+	Report     Report             `toml:"report"`
+
+	src *source // for Check
+}
+
+// Data says which images: a folder of classes, or arrays.
+type Data struct {
+	Path       string `toml:"path" optional:"yes" doc:"image folder with the splits, or one split, of CLASS/FILE"`
+	Prepare    string `toml:"prepare" optional:"yes" enum:"digits" doc:"make the folder first if it is absent: the 1,797 digits of scikit-learn"`
+	Train      string `toml:"train" doc:"name of the split that models are trained on"`
+	Val        string `toml:"val" doc:"name of the split that models are compared on"`
+	Images     string `toml:"images" optional:"yes" doc:"instead of path: float32 [N,C,H,W] in [0,1], .npy"`
+	LabelsFile string `toml:"labels_file" optional:"yes" doc:"int64 [N], .npy; overrides the classes of the folder"`
+	Labels     string `toml:"labels" enum:"given" doc:"what counts as right"`
+	OnBadImage string `toml:"on_bad_image" enum:"stop skip" doc:"what an unreadable image does to the run"`
+	Subset     Subset `toml:"subset"`
+}
+
+// Subset says which images of the validation split are used.
+type Subset struct {
+	Mode     string   `toml:"mode" enum:"per-class uniform all" doc:"per-class: the fraction of each class; uniform: of all images at once"`
+	Fraction Fraction `toml:"fraction" optional:"yes" above:"0" max:"1" doc:"of the images"`
+	Count    int      `toml:"count" optional:"yes" min:"1" doc:"instead of a fraction: images of each class (per-class) or in all (uniform)"`
+	Salt     uint64   `toml:"salt" doc:"other salts choose other images"`
+}
+
+// Model is one network, or one per seed.
+type Model struct {
+	Name          string            `toml:"name" doc:"in all results; with seeds, -sSEED is appended"`
+	Timm          string            `toml:"timm" optional:"yes" doc:"name for timm.create_model, or a class inside timm: models.mlp_mixer.MlpMixer"`
+	Args          map[string]any    `toml:"args" optional:"yes"`
+	Path          string            `toml:"path" optional:"yes" doc:"TorchScript file, instead of timm"`
+	Weights       string            `toml:"weights" optional:"yes" enum:"random pretrained" doc:"of a timm model"`
+	Recipe        string            `toml:"recipe" optional:"yes" doc:"how it is trained; without one it is used as it is"`
+	Seeds         []uint64          `toml:"seeds" optional:"yes" doc:"one model for each"`
+	Mean          []float64         `toml:"mean" optional:"yes" doc:"per channel, subtracted from pixels in [0,1]"`
+	Std           []float64         `toml:"std" optional:"yes" above:"0" doc:"per channel, divides after that"`
+	InputSize     Size              `toml:"input_size" optional:"yes" doc:"height and width in pixels"`
+	CropPct       float64           `toml:"crop_pct" optional:"yes" above:"0" max:"1" doc:"side of the centre crop / side it is cut from"`
+	Interpolation string            `toml:"interpolation" optional:"yes" enum:"bilinear bicubic nearest" doc:"of the resize before the crop"`
+	Components    map[string]string `toml:"components" optional:"yes"`
+}
+
+// ComponentNames are the 13 architectural components of a model, in the order of the paper's table.
+var ComponentNames = []string{
+	"base_architecture", "stem_layer", "input_resolution", "normalization", "hierarchical", "activation", "pooling_stem",
+	"self_attention_2d", "cw_attention", "dw_conv", "group_conv", "pooling_final", "cw_attention_location",
+}
+
+// Recipe says how a model is trained.
+type Recipe struct {
+	Inherit        string    `toml:"inherit" optional:"yes" doc:"recipe whose values hold where this one is silent"`
+	Epochs         int       `toml:"epochs" min:"1" doc:"passes over the training images"`
+	Batch          int       `toml:"batch" min:"1" doc:"images per step"`
+	Opt            string    `toml:"opt" enum:"sgd adamw" doc:"optimiser"`
+	Momentum       float64   `toml:"momentum" only:"opt=sgd" min:"0" below:"1"`
+	Nesterov       bool      `toml:"nesterov" only:"opt=sgd"`
+	Betas          []float64 `toml:"betas" only:"opt=adamw" min:"0" below:"1" doc:"decay of the averages of the gradient and its square"`
+	Eps            float64   `toml:"eps" only:"opt=adamw" above:"0"`
+	LR             float64   `toml:"lr" above:"0" doc:"largest learning rate"`
+	LRScaleBatch   int       `toml:"lr_scale_batch" min:"0" doc:"used lr = lr * batch / this; 0 = lr as it is"`
+	WeightDecay    float64   `toml:"weight_decay" min:"0"`
+	DecayAllParams bool      `toml:"decay_all_params" doc:"biases and normalisation weights too"`
+	ClipGrad       float64   `toml:"clip_grad" min:"0" doc:"largest norm of the gradient; 0 = no limit"`
+	Sched          string    `toml:"sched" enum:"step cosine" doc:"course of the learning rate"`
+	StepEpochs     int       `toml:"step_epochs" only:"sched=step" min:"1" doc:"epochs between two drops"`
+	Gamma          float64   `toml:"gamma" only:"sched=step" above:"0" max:"1" doc:"factor of a drop"`
+	WarmupEpochs   float64   `toml:"warmup_epochs" min:"0" doc:"epochs in which the learning rate rises from warmup_lr"`
+	WarmupLR       float64   `toml:"warmup_lr" min:"0"`
+	MinLR          float64   `toml:"min_lr" only:"sched=cosine" min:"0" doc:"learning rate at the end"`
+	LabelSmoothing float64   `toml:"label_smoothing" min:"0" below:"1"`
+	Shift          int       `toml:"shift" min:"0" doc:"largest random shift of an image, in pixels"`
+	HFlip          float64   `toml:"hflip" min:"0" max:"1" doc:"probability of a horizontal flip"`
+}
+
+// Attack says how adversarial images are made.
+type Attack struct {
+	Method      string   `toml:"method" enum:"pgd"`
+	Epsilon     Fraction `toml:"epsilon" min:"0" max:"1" doc:"radius of the L-infinity ball, pixels in [0,1]"`
+	StepSize    Fraction `toml:"step_size" above:"0" doc:"in step_unit"`
+	StepUnit    string   `toml:"step_unit" enum:"pixel eps" doc:"pixel: step_size is in [0,1] like epsilon; eps: it multiplies epsilon"`
+	Steps       int      `toml:"steps" min:"0"`
+	RandomStart bool     `toml:"random_start"`
+	Restarts    int      `toml:"restarts" min:"1"`
+	Select      string   `toml:"select" enum:"last best-loss first-fooled" doc:"which iterate is kept"`
+	Seed        uint64   `toml:"seed" doc:"of random starts; default: the run's seed"`
+}
+
+// Step returns the step in pixel units at radius epsilon.
+func (a *Attack) Step(epsilon Fraction) float64 {
+	step := a.StepSize.Rat()
+	if a.StepUnit == "eps" {
+		step = new(big.Rat).Mul(step, epsilon.Rat())
+	}
+	v, _ := step.Float64()
+	return v
+}
+
+// Sweep repeats the experiment at other radii.
+type Sweep struct {
+	Epsilon []Fraction `toml:"epsilon" optional:"yes" min:"0" max:"1" doc:"radii, pixels in [0,1]; attack.epsilon is used in any case"`
+}
+
+// Transfer says how adversarial images of one model are shown to a model of another input size.
+type Transfer struct {
+	Resize     string `toml:"resize" enum:"bilinear bicubic nearest"`
+	Antialias  bool   `toml:"antialias" only:"resize=bilinear|bicubic" doc:"blur before shrinking"`
+	Clean      string `toml:"clean" enum:"own shared" doc:"own: each model's own preprocessing; shared: one image for all, resized"`
+	ResizeOnly bool   `toml:"resize_only" doc:"also count the errors that resizing alone causes"`
+}
+
+// Similarity says how counts become scores.
+type Similarity struct {
+	Floor     float64 `toml:"floor" above:"0" max:"100" doc:"smallest success rate before the logarithm, in percent"`
+	Bootstrap int     `toml:"bootstrap" min:"0" doc:"resamples of the images behind each interval; 0 = no intervals"`
+	Seed      uint64  `toml:"seed" doc:"of the resamples; default: the run's seed"`
+}
+
+// Analysis holds the analyses. Those whose table is in the file are made.
+type Analysis struct {
+	Clusters *Clusters `toml:"clusters"`
+	Keywords *Keywords `toml:"keywords"`
+}
+
+// Clusters asks for spectral clustering.
+type Clusters struct {
+	K         int     `toml:"k" min:"1" doc:"number of clusters"`
+	Affinity  string  `toml:"affinity" enum:"sat percent rbf shift" doc:"similarity from SAT"`
+	Gamma     float64 `toml:"gamma" only:"affinity=rbf" above:"0"`
+	Diagonal  string  `toml:"diagonal" enum:"zero keep"`
+	Laplacian string  `toml:"laplacian" enum:"sym rw unnormalized"`
+	Which     string  `toml:"which" enum:"smooth literal-largest" doc:"eigenvectors"`
+	Rows      string  `toml:"rows" enum:"unit none" doc:"length of the rows before k-means; default: none for laplacian rw, else unit"`
+	Restarts  int     `toml:"restarts" min:"1" doc:"of k-means"`
+	Seed      uint64  `toml:"seed" doc:"of k-means; default: the run's seed"`
+}
+
+// Keywords asks for the components that set each cluster apart.
+type Keywords struct {
+	BaseMap   string `toml:"base_map" enum:"keywords table elements" doc:"how base architectures are grouped"`
+	Attention string `toml:"attention" enum:"presence kind" doc:"whether the kind of an attention counts"`
+	TF        string `toml:"tf" enum:"count frequency"`
+	IDF       string `toml:"idf" enum:"smooth plain plain+1"`
+	Norm      string `toml:"norm" enum:"l2 none"`
+	Top       int    `toml:"top" min:"1" doc:"keywords per cluster"`
+}
+
+// Report says what the report shows.
+type Report struct {
+	Title string `toml:"title" doc:"default: the run's name"`
+	Paper bool   `toml:"paper" doc:"set the paper's values beside ours"`
+}
+
+// Size is an image size. In a file it is one number for a square, or [height, width]. The zero Size is "not given".
+type Size struct{ Height, Width int }
+
+func (s *Size) fromTOML(raw any) *misfit {
+	wrong := &misfit{"wants a size in pixels", "write one number for a square, 224, or [height, width]"}
+	sides, _ := raw.([]any)
+	if side, ok := raw.(int64); ok {
+		sides = []any{side, side}
+	}
+	const largest = 1 << 16
+	var values []int
+	for _, side := range sides {
+		v, ok := side.(int64)
+		if !ok || v < 1 || v > largest {
+			return wrong
+		}
+		values = append(values, int(v))
+	}
+	if len(values) != 2 {
+		return wrong
+	}
+	*s = Size{values[0], values[1]}
+	return nil
+}

@@ -1,0 +1,57 @@
+package experiment
+
+import "reflect"
+
+// defaults holds the value of every table of a file before the file is read. The attack, the number of clusters, the
+// restarts and the keywords are the paper's; the floor, which it does not give, is below every success rate that
+// 50,000 images can show.
+var defaults = map[reflect.Type]any{
+	typeOf[Config]():     Config{Device: "cpu", Threads: 1, Batch: 64, Precision: "float32"},
+	typeOf[Data]():       Data{Train: "train", Val: "val", Labels: "given", OnBadImage: "stop"},
+	typeOf[Subset]():     Subset{Mode: "all"},
+	typeOf[Attack]():     Attack{Method: "pgd", Epsilon: fraction("8/255"), StepSize: fraction("0.1"), StepUnit: "pixel", Steps: 50, Restarts: 1, Select: "last"},
+	typeOf[Transfer]():   Transfer{Resize: "bilinear", Clean: "own", ResizeOnly: true},
+	typeOf[Similarity](): Similarity{Floor: 5e-4, Bootstrap: 2000},
+	typeOf[Clusters]():   Clusters{K: 10, Affinity: "sat", Gamma: 1, Diagonal: "zero", Laplacian: "sym", Which: "smooth", Restarts: 100},
+	typeOf[Keywords]():   Keywords{BaseMap: "keywords", Attention: "presence", TF: "count", IDF: "smooth", Norm: "l2", Top: 5},
+	typeOf[Report]():     Report{Paper: true},
+	typeOf[Recipe](): Recipe{
+		Momentum: 0.9, Betas: []float64{0.9, 0.999}, Eps: 1e-8, Sched: "cosine", Gamma: 0.1, WarmupLR: 1e-6,
+	},
+}
+
+// Defaults that depend on other values (Out, the seeds, Title, Weights, Clean, Rows, the mode of a subset) are in
+// check.go, where those values are known.
+
+// DefaultData, DefaultTransfer and DefaultSimilarity serve commands without an experiment file.
+func DefaultData() Data             { return defaultOf[Data]() }
+func DefaultTransfer() Transfer     { return defaultOf[Transfer]() }
+func DefaultSimilarity() Similarity { return defaultOf[Similarity]() }
+
+func defaultOf[T any]() (v T) {
+	setDefaults(reflect.ValueOf(&v).Elem())
+	return v
+}
+
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
+
+// fraction is for constants of this package.
+func fraction(text string) Fraction {
+	f, err := ParseFraction(text)
+	if err != nil {
+		panic(err)
+	}
+	return f
+}
+
+// setDefaults fills v, a struct, and the structs inside it.
+func setDefaults(v reflect.Value) {
+	if value, ok := defaults[v.Type()]; ok {
+		v.Set(reflect.ValueOf(value))
+	}
+	for i := range v.NumField() {
+		if field := v.Field(i); field.Kind() == reflect.Struct && v.Type().Field(i).IsExported() {
+			setDefaults(field)
+		}
+	}
+}

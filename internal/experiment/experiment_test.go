@@ -1,0 +1,532 @@
+package experiment_test
+
+import (
+	"errors"
+	"flag"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"sat/internal/experiment"
+)
+
+var update = flag.Bool("update", false, "rewrite the expected texts; look at the difference before committing it")
+
+// minimal is the smallest experiment; tests append to it.
+const minimal = `[data]
+path = "images"
+[[model]]
+timm = "a"
+[[model]]
+timm = "b"
+`
+
+func parse(t *testing.T, text string) *experiment.Config {
+	t.Helper()
+	c, err := experiment.Parse("exp.toml", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// problems parses a text that must be wrong.
+func problems(t *testing.T, text string) []experiment.Problem {
+	t.Helper()
+	_, err := experiment.Parse("exp.toml", text)
+	var many *experiment.Problems
+	if !errors.As(err, &many) || len(many.List) == 0 {
+		t.Fatalf("error is %v, want problems", err)
+	}
+	return many.List
+}
+
+// golden compares got with testdata/name.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got == string(want) {
+		return
+	}
+	gotLines, wantLines := strings.Split(got, "\n"), strings.Split(string(want), "\n")
+	for i := range max(len(gotLines), len(wantLines)) {
+		line := func(lines []string) string {
+			if i < len(lines) {
+				return lines[i]
+			}
+			return "(end)"
+		}
+		if line(gotLines) != line(wantLines) {
+			t.Fatalf("%s, line %d:\n got %s\nwant %s", path, i+1, line(gotLines), line(wantLines))
+		}
+	}
+}
+
+// TestProblemText covers the kinds of mistakes that the TOML library reports in four different ways, or not at all.
+func TestProblemText(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"unknown key", minimal + "[attack]\nepslion = \"4/255\"\n", `exp.toml:8: unknown key "attack.epslion"
+    8 | epslion = "4/255"
+      | ^^^^^^^ did you mean "epsilon"?`},
+		{"syntax", minimal + "[attack]\nsteps = fifty\n", `exp.toml:8: not valid TOML: expected value but found "fifty" instead
+    8 | steps = fifty
+      |         ^^^^^ texts and fractions are written between quotes: "8/255"`},
+		{"own type", minimal + "[attack]\nepsilon = \"8/0\"\n", `exp.toml:8: attack.epsilon cannot be read: "8/0" divides by zero
+    8 | epsilon = "8/0"
+      |           ^^^^^ write a fraction with a denominator other than 0, "8/255", or a decimal, 0.03`},
+		{"plain type", minimal + "[attack]\n  steps = \"50\" # many\n", `exp.toml:8: attack.steps wants an integer, not a string
+    8 |   steps = "50" # many
+      |           ^^^^ write 50 without the quotes`},
+		{"missing", "[data]\npath = \"x\"\n\n[[model]]\nname = \"a\"\n", `exp.toml:4: the model has neither a timm name nor a path
+    4 | [[model]]
+      |   ^^^^^ add timm = "NAME" or path = "FILE.pt"`},
+		{"contradiction", minimal + "[transfer]\nresize = \"nearest\"\nantialias = true\n", `exp.toml:9: antialias means nothing with resize = "nearest"
+    9 | antialias = true
+      | ^^^^^^^^^ leave it out, or write resize = "bilinear"`},
+		{"tab in front", minimal + "[attack]\n\tstep = 1\n", "exp.toml:8: unknown key \"attack.step\"\n    8 | \tstep = 1\n      | \t^^^^ did you mean \"steps\"?"},
+		{"closing quote", minimal + "[attack]\nmethod = \"pgd\n", `exp.toml:8: not valid TOML: strings cannot contain newlines
+    8 | method = "pgd
+      |             ^ the closing quote is missing`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, err := experiment.Parse("exp.toml", c.text); err == nil || err.Error() != c.want {
+				t.Errorf("got\n%v\nwant\n%s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestManyProblemsAtOnce(t *testing.T) {
+	_, err := experiment.Load("testdata/many_problems.toml")
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	golden(t, "many_problems.txt", err.Error()+"\n")
+}
+
+// TestProblem lists mistakes with the line and the words that must be in the message.
+func TestProblem(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		line int
+		part string
+	}{
+		"nothing":                    {"", 1, "no model"},
+		"no data":                    {"[[model]]\ntimm=\"a\"\n", 1, "[data] does not say which images"},
+		"path and images":            {"[data]\npath=\"a\"\nimages=\"b\"\nlabels_file=\"c\"\n[[model]]\ntimm=\"a\"", 3, "both a path and images"},
+		"images without labels":      {"[data]\nimages=\"b\"\n[[model]]\ntimm=\"a\"", 2, "have no labels"},
+		"images and own clean":       {"[data]\nimages=\"b\"\nlabels_file=\"c\"\n[transfer]\nclean=\"own\"\n[[model]]\ntimm=\"a\"", 5, "shared"},
+		"images and recipe":          {"[data]\nimages=\"b\"\nlabels_file=\"c\"\n[[model]]\ntimm=\"a\"\nrecipe=\"r\"\n[recipe.r]\nepochs=1\nbatch=1\nopt=\"sgd\"\nlr=1", 6, "no images to train on"},
+		"images and subset":          {"[data]\nimages=\"b\"\nlabels_file=\"c\"\nsubset.fraction=0.1\n[[model]]\ntimm=\"a\"", 4, "file names"},
+		"subset without size":        {minimal + "[data.subset]\nmode=\"uniform\"\n", 7, "how many"},
+		"subset fraction and count":  {minimal + "[data.subset]\nfraction=0.5\ncount=3\n", 9, "both"},
+		"subset all with fraction":   {minimal + "[data.subset]\nfraction=0.5\nmode=\"all\"\n", 9, "every image"},
+		"count of what":              {minimal + "[data.subset]\ncount=10\n", 8, "what is counted"},
+		"fraction above one":         {minimal + "[data.subset]\nfraction=1.5\n", 8, "at most 1"},
+		"prepare of something else":  {"[data]\npath=\"a\"\nprepare=\"cifar\"\n[[model]]\ntimm=\"a\"", 3, `so far only "digits"`},
+		"labels predicted":           {"[data]\npath=\"a\"\nlabels=\"predicted\"\n[[model]]\ntimm=\"a\"", 3, `so far only "given"`},
+		"split with a path":          {"[data]\npath=\"a\"\nval=\"../b\"\n[[model]]\ntimm=\"a\"", 3, "split"},
+		"one bracket":                {"[data]\npath=\"a\"\n[model]\ntimm=\"a\"", 3, "two brackets"},
+		"model is a number":          {"model = 3\n[data]\npath=\"a\"\n", 1, "an array"},
+		"table is a number":          {"attack = 3\n" + minimal, 1, "[attack] on a line of its own"},
+		"timm and path":              {minimal + "[[model]]\ntimm=\"a\"\nname=\"c\"\npath=\"b.pt\"", 10, "both"},
+		"empty timm":                 {minimal + "[[model]]\nname=\"c\"\ntimm=\"\"", 9, "empty"},
+		"duplicate names":            {minimal + "[[model]]\ntimm=\"b\"", 8, "in line 6"},
+		"duplicate by seed":          {minimal + "[[model]]\nname=\"c-s1\"\ntimm=\"x\"\n[[model]]\nname=\"c\"\ntimm=\"x\"\nweights=\"random\"\nseeds=[0,1]", 11, `"c-s1", here and in line 8`},
+		"duplicate by file":          {minimal + "[[model]]\npath=\"x/b.pt\"", 8, "in line 6"},
+		"name with a slash":          {minimal + "[[model]]\nname=\"a/b\"\ntimm=\"x\"", 8, `contains '/'`},
+		"hub name":                   {minimal + "[[model]]\ntimm=\"hf_hub:timm/x\"", 8, `write name =`},
+		"seeds of finished weights":  {minimal + "[[model]]\nname=\"c\"\ntimm=\"x\"\nseeds=[0,1]", 10, "the same model"},
+		"seeds of a file":            {minimal + "[[model]]\npath=\"c.pt\"\nseeds=[0,1]", 9, "the same model"},
+		"no seeds":                   {minimal + "[[model]]\npath=\"c.pt\"\nseeds=[]\nrecipe=\"r\"\n[recipe.r]\nepochs=1\nbatch=1\nopt=\"sgd\"\nlr=1", 9, "empty"},
+		"negative seed":              {minimal + "[attack]\nseed=-1", 8, "negative"},
+		"args of a file":             {minimal + "[[model]]\npath=\"c.pt\"\nargs={a=1}", 9, "timm models"},
+		"pretrained and recipe":      {minimal + "[[model]]\ntimm=\"c\"\nweights=\"pretrained\"\nrecipe=\"r\"\n[recipe.r]\nepochs=1\nbatch=1\nopt=\"sgd\"\nlr=1", 9, "random weights"},
+		"unknown recipe":             {minimal + "[[model]]\ntimm=\"c\"\nrecipe=\"r\"", 9, "add a table [recipe.r]"},
+		"mean without std":           {minimal + "[[model]]\ntimm=\"c\"\nmean=[0.5]", 9, "std"},
+		"std of zero":                {minimal + "[[model]]\ntimm=\"c\"\nmean=[0.5]\nstd=[0]", 10, "more than 0"},
+		"mean and std of two sizes":  {minimal + "[[model]]\ntimm=\"c\"\nmean=[0.5]\nstd=[1,1]", 10, "1 means and 2"},
+		"size of three":              {minimal + "[[model]]\ntimm=\"c\"\ninput_size=[3,224,224]", 9, "[height, width]"},
+		"size of text":               {minimal + "[[model]]\ntimm=\"c\"\ninput_size=\"224\"", 9, "size in pixels"},
+		"NaN in args":                {minimal + "[[model]]\ntimm=\"c\"\nargs.drop=nan", 9, "finite"},
+		"NaN in a recipe":            {minimal + "[recipe.r]\nepochs=1\nbatch=1\nopt=\"sgd\"\nlr=nan", 11, "finite"},
+		"recipe lacks much":          {minimal + "[recipe.r]\nepochs=1\nsched=\"step\"", 7, "lacks batch, opt, lr, step_epochs"},
+		"recipe is no table":         {minimal + "[recipe]\nepochs=1", 8, "[recipe.epochs]"},
+		"recipes are no table":       {"recipe=1\n" + minimal, 1, "[recipe.NAME]"},
+		"inherits itself":            {minimal + "[recipe.r]\ninherit=\"r\"", 8, `"r" inherits itself`},
+		"cycle of three":             {minimal + "[recipe.a]\ninherit=\"b\"\n[recipe.b]\ninherit=\"c\"\n[recipe.c]\ninherit=\"a\"", 12, "inherits itself by way of"},
+		"warm-up to the end":         {minimal + "[recipe.r]\nepochs=1\nbatch=1\nopt=\"sgd\"\nlr=1\nwarmup_epochs=1", 12, "1 of 1 epochs"},
+		"Nesterov without momentum":  {minimal + "[recipe.r]\nepochs=1\nbatch=1\nopt=\"sgd\"\nlr=1\nmomentum=0\nnesterov=true", 13, "momentum"},
+		"learning rate rises":        {minimal + "[recipe.r]\nepochs=1\nbatch=1\nopt=\"sgd\"\nlr=1e-3\nmin_lr=1.0", 12, "above its start"},
+		"three betas":                {minimal + "[recipe.r]\nepochs=1\nbatch=1\nopt=\"adamw\"\nlr=1\nbetas=[0.1,0.2,0.3]", 12, "two numbers"},
+		"later words":                {minimal + "[recipe.r]\nepochs=1\nbatch=1\nopt=\"adamw\"\nlr=1\nmixup=0.8", 12, "unknown key"},
+		"eight instead of 8/255":     {minimal + "[attack]\nepsilon=8", 8, `did you mean "8/255"?`},
+		"negative radius":            {minimal + "[attack]\nepsilon=\"-8/255\"", 8, "at least 0"},
+		"radius of text":             {minimal + "[attack]\nepsilon=\"small\"", 8, "not a number"},
+		"radius that fills memory":   {minimal + "[attack]\nepsilon=\"1e999999999\"", 8, "not a number"},
+		"radius of boolean":          {minimal + "[attack]\nepsilon=true", 8, "true or false"},
+		"restarts without start":     {minimal + "[attack]\nrestarts=2", 8, "random_start"},
+		"sweep twice the same":       {minimal + "[sweep]\nepsilon=[\"8/255\",\"16/510\"]", 8, "twice"},
+		"sweep is no array":          {minimal + "[sweep]\nepsilon=\"8/255\"", 8, "between brackets"},
+		"floor of zero":              {minimal + "[similarity]\nfloor=0", 8, "more than 0"},
+		"more clusters than models":  {minimal + "[analysis.clusters]\n", 7, "10 clusters of 2 models"},
+		"keywords without clusters":  {minimal + "[analysis.keywords]\n", 7, "add [analysis.clusters]"},
+		"keywords of unknown models": {minimal + "[[model]]\npath=\"c.pt\"\n[analysis.clusters]\nk=2\n[analysis.keywords]\n", 7, "add [model.components]"},
+		"set twice":                  {"[data]\npath=\"x\"\nsubset.mode=\"all\"\nsubset=3\n[[model]]\ntimm=\"a\"", 4, "a value already"},
+		"defined twice":              {minimal + "[attack]\nsteps=1\nsteps=2", 9, "already been defined"},
+		"bad device":                 {"device=\"gpu0\"\n" + minimal, 1, "cuda:1"},
+		"empty out":                  {"out=\"\"\n" + minimal, 1, "runs/NAME"},
+		"huge count":                 {"batch=99999999999\n" + minimal, 1, "too large"},
+		"not UTF-8":                  {minimal + "\xff", 7, "UTF-8"},
+		"wrong boolean":              {minimal + "[attack]\nrandom_start=\"true\"", 8, "without the quotes"},
+		"name is a number":           {"name=3\n" + minimal, 1, "between quotes"},
+		"component of a number":      {minimal + "[model.components]\nstem_layer=4", 8, "a string"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			list := problems(t, c.text)
+			for _, p := range list {
+				if p.Line == c.line && strings.Contains(p.Message+"\n"+p.Hint, c.part) {
+					return
+				}
+			}
+			t.Errorf("no problem in line %d says %q:\n%v", c.line, c.part, &experiment.Problems{List: list})
+		})
+	}
+}
+
+// TestNoFollowUps: one mistake is one problem.
+func TestNoFollowUps(t *testing.T) {
+	for _, text := range []string{
+		minimal + "[data.subset]\nfraction=\"x\"\n",
+		"[data]\npath=3\n[[model]]\ntimm=\"a\"",
+		minimal + "[[model]]\ntimm=3\nname=\"c\"",
+		minimal + "[[model]]\ntimm=\"c\"\nrecipe=3",
+		minimal + "[[model]]\ntimm=\"c\"\nweights=\"random\"\nseeds=\"0\"",
+		minimal + "[[model]]\ntimm=\"c\"\nweights=\"random\"\nseeds=[1,1]",
+		minimal + "[recipe.a]\ninherit=\"b\"\n[recipe.b]\ninherit=\"a\"",
+		minimal + "[recipe.a]\ninherit=\"x\"\n[recipe.b]\ninherit=\"a\"",
+		minimal + "[recipe.a]\nepochs=1\nbatch=\"x\"\nopt=\"sgd\"\nlr=1",
+		minimal + "[recipe.a]\nepochs=1\nbatch=1\nopt=\"adm\"\nlr=1\nmomentum=0.5",
+		minimal + "[[model]]\ntimm=\"c\"\nmean=[0.5]\nstd=\"x\"",
+		minimal + "[[model]]\ntimm=\"c\"\ncomponents=3",
+	} {
+		if list := problems(t, text); len(list) != 1 {
+			t.Errorf("%d problems:\n%v", len(list), &experiment.Problems{List: list})
+		}
+	}
+}
+
+func TestLongLine(t *testing.T) {
+	text := minimal + "[sweep]\nepsilon = [" + strings.Repeat("0.5, ", 200) + "\"x\"]\n"
+	list := problems(t, text)
+	for _, p := range list {
+		if !strings.Contains(p.Message, "cannot be read") {
+			continue
+		}
+		lines := strings.Split(p.String(), "\n")
+		mark := strings.Index(lines[2], "^^^")
+		if len(lines[1]) > 130 || mark < 0 || lines[1][mark:mark+3] != `"x"` {
+			t.Errorf("the mark is off:\n%v", p)
+		}
+		return
+	}
+	t.Error("no such problem")
+}
+
+func TestLoadOfNoFile(t *testing.T) {
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "binary.toml")
+	if err := os.WriteFile(binary, []byte{0, 1, 2, 0xff}, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for path, part := range map[string]string{
+		filepath.Join(dir, "x.toml"): "there is no such file", dir: "is a folder", filepath.Join(binary, "x"): "cannot be read", binary: "not valid TOML",
+	} {
+		_, err := experiment.Load(path)
+		var many *experiment.Problems
+		if errors.Is(err, fs.ErrNotExist) != strings.HasSuffix(path, "x.toml") {
+			t.Errorf("%s: %v is fs.ErrNotExist: %t", path, err, errors.Is(err, fs.ErrNotExist))
+		}
+		if !errors.As(err, &many) || !strings.Contains(err.Error(), part) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v, want %q", path, err, part)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c := parse(t, minimal)
+	// The paper's settings, and the decisions of this project where it is silent.
+	if a := c.Attack; a.Method != "pgd" || a.Epsilon.String() != "8/255" || a.StepSize.Float64() != 0.1 || a.StepUnit != "pixel" ||
+		a.Steps != 50 || a.RandomStart || a.Restarts != 1 || a.Select != "last" || a.Step(a.Epsilon) != 0.1 {
+		t.Errorf("attack %+v", a)
+	}
+	if c.Similarity.Floor != 5e-4 || c.Similarity.Bootstrap != 2000 || c.Name != "exp" || c.Out != "runs/exp" || c.Data.Subset.Mode != "all" ||
+		c.Models[0].Weights != "pretrained" || c.Transfer.Clean != "own" || c.Analysis.Clusters != nil || c.Report.Title != "exp" {
+		t.Errorf("config %+v", c)
+	}
+	c = parse(t, "seed = 5\n"+minimal+"[analysis.clusters]\nk = 2\nlaplacian = \"rw\"\n[data.subset]\nfraction = 0.1\n[similarity]\nseed = 6\n")
+	if c.Attack.Seed != 5 || c.Similarity.Seed != 6 || c.Analysis.Clusters.Seed != 5 {
+		t.Error("seeds do not follow the run's")
+	}
+	if c.Analysis.Clusters.Rows != "none" || c.Data.Subset.Mode != "per-class" {
+		t.Errorf("rows %q, subset %q", c.Analysis.Clusters.Rows, c.Data.Subset.Mode)
+	}
+	c = parse(t, "[data]\nimages=\"x.npy\"\nlabels_file=\"y.npy\"\n[[model]]\npath=\"dir/net.v2.pt\"\ninput_size=28")
+	if c.Transfer.Clean != "shared" || c.Models[0].Name != "net.v2" || c.Models[0].InputSize != (experiment.Size{Height: 28, Width: 28}) {
+		t.Errorf("clean %q, model %+v", c.Transfer.Clean, c.Models[0])
+	}
+}
+
+func TestStep(t *testing.T) {
+	c := parse(t, minimal+"[attack]\nstep_size = 3.1875\nstep_unit = \"eps\"\n")
+	// 3.1875 times 8/255 is 0.1 exactly, which the product of the two float64 is not bound to be.
+	if got := c.Attack.Step(c.Attack.Epsilon); got != 0.1 {
+		t.Errorf("step %v, want 0.1", got)
+	}
+}
+
+func TestMembers(t *testing.T) {
+	c, err := experiment.Load("testdata/complete.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range c.Members() {
+		got = append(got, strings.Join([]string{m.Name, m.Group, string(rune('0' + m.Seed))}, " "))
+		if (m.Recipe != nil) != (m.Group == "vit") {
+			t.Errorf("%s: recipe %v", m.Name, m.Recipe)
+		}
+	}
+	want := []string{"resnet18.a1_in1k resnet18.a1_in1k 7", "vit-s0 vit 0", "vit-s1 vit 1", "vit-s4 vit 4", "network.v2 network.v2 7"}
+	if !slices.Equal(got, want) {
+		t.Errorf("members %q, want %q", got, want)
+	}
+}
+
+func TestInheritance(t *testing.T) {
+	c, err := experiment.Load("testdata/complete.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := c.Recipes["long"]
+	want := experiment.Recipe{Epochs: 40, Batch: 64, Opt: "adamw", Betas: []float64{0.9, 0.95}, Eps: 1e-6, LR: 0.1, LRScaleBatch: 256,
+		WeightDecay: 1e-4, DecayAllParams: true, ClipGrad: 1, Sched: "cosine", WarmupEpochs: 1, WarmupLR: 0.001, MinLR: 1e-5,
+		LabelSmoothing: 0.1, Shift: 2, HFlip: 0.5}
+	if !reflect.DeepEqual(*long, want) {
+		t.Errorf("recipe long is\n%+v, want\n%+v", *long, want)
+	}
+	// What means nothing to the recipe in between still reaches the one after it.
+	if r := c.Recipes["longer"]; r.Epochs != 80 || r.Momentum != 0.8 || !r.Nesterov || r.Betas != nil {
+		t.Errorf("recipe longer is %+v", r)
+	}
+}
+
+// TestCompleteFileUsesEveryKey keeps testdata/complete.toml complete, so that the tests around it mean what they say.
+func TestCompleteFileUsesEveryKey(t *testing.T) {
+	text, err := os.ReadFile("testdata/complete.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := []string{"images", "fraction", "keywords", "base_map", "attention", "tf", "idf", "norm", "top"}
+	var visit func(typ reflect.Type)
+	visit = func(typ reflect.Type) {
+		for i := range typ.NumField() {
+			field := typ.Field(i)
+			key := field.Tag.Get("toml")
+			if key != "" && !strings.Contains(string(text), key) && !slices.Contains(elsewhere, key) {
+				t.Errorf("key %q is not used", key)
+			}
+			inner := field.Type
+			for inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice || inner.Kind() == reflect.Map {
+				inner = inner.Elem()
+			}
+			if key != "" && inner.Kind() == reflect.Struct {
+				visit(inner)
+			}
+		}
+	}
+	visit(reflect.TypeFor[experiment.Config]())
+}
+
+func TestResolved(t *testing.T) {
+	c, err := experiment.Load("testdata/complete.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "complete.resolved.toml", string(c.Resolved()))
+	for name, text := range map[string]string{
+		"complete": "", "minimal": minimal,
+		"keywords": minimal + "[analysis.clusters]\nk = 1\n[analysis.keywords]\n",
+		"arrays":   "[data]\nimages=\"x.npy\"\nlabels_file=\"y.npy\"\n[[model]]\npath=\"m\\\\\\u0001.pt\"\nname=\"m\"\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			first := c
+			if text != "" {
+				first = parse(t, text)
+			}
+			again, err := experiment.Parse("other-name.toml", string(first.Resolved()))
+			if err != nil {
+				t.Fatalf("%v\nin\n%s", err, first.Resolved())
+			}
+			if got, want := exported(again), exported(first); !reflect.DeepEqual(got, want) {
+				t.Errorf("read back\n%+v, want\n%+v", got, want)
+			}
+			if string(again.Resolved()) != string(first.Resolved()) {
+				t.Error("written back differently")
+			}
+		})
+	}
+}
+
+// exported returns the values of c without the text it was read from.
+func exported(c *experiment.Config) map[string]any {
+	out := map[string]any{}
+	v := reflect.ValueOf(c).Elem()
+	for i := range v.NumField() {
+		if field := v.Type().Field(i); field.IsExported() {
+			out[field.Name] = v.Field(i).Interface()
+		}
+	}
+	return out
+}
+
+func TestCheck(t *testing.T) {
+	there := filepath.Join(t.TempDir(), "there.pt")
+	if err := os.WriteFile(there, nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	c := parse(t, minimal+"[[model]]\npath = \""+there+"\"\n[[model]]\npath = \"absent.pt\"\n")
+	var got []string
+	for _, p := range c.Check() {
+		got = append(got, p.String())
+	}
+	want := []string{"exp.toml:2: images is not there\n    2 | path = \"images\"\n      |        ^^^^^^^^ relative paths start at the working directory",
+		"exp.toml:10: absent.pt is not there\n   10 | path = \"absent.pt\"\n      |        ^^^^^^^^^^^ relative paths start at the working directory"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if c := parse(t, "[data]\npath=\"made/later\"\nprepare=\"digits\"\n[[model]]\ntimm=\"a\""); len(c.Check()) != 0 {
+		t.Errorf("a folder that will be made: %v", c.Check())
+	}
+}
+
+func TestNearest(t *testing.T) {
+	keys := []string{"method", "epsilon", "step_size", "step_unit", "steps", "random_start", "restarts", "select", "seed"}
+	for word, want := range map[string]string{
+		"epslion": "epsilon", "Epsilon": "epsilon", "eps": "epsilon", "stepsize": "step_size", "step-size": "step_size", "step": "steps",
+		"restart": "restarts", "randomstart": "random_start", "sed": "seed", "slect": "select", "metod": "method",
+		"x": "", "": "", "momentum": "", "lr": "", "norm": "", "ste": "", "targeted": "", "s": "",
+	} {
+		got, ok := experiment.Nearest(word, keys)
+		if got != want || ok != (want != "") {
+			t.Errorf("%q: %q, want %q", word, got, want)
+		}
+	}
+	if got, _ := experiment.Nearest("compre", []string{"completion", "compare"}); got != "compare" {
+		t.Errorf("compre: %q", got)
+	}
+}
+
+func TestParseFraction(t *testing.T) {
+	for text, want := range map[string]float64{
+		"8/255": 8.0 / 255, " 8 / 255 ": 8.0 / 255, "0.1": 0.1, "1e-3": 1e-3, ".5": 0.5, "5.": 5, "+2": 2, "-1/4": -0.25, "1.5/3": 0.5, "0": 0,
+		"0.1/0.2": 0.5, "1E2": 100,
+	} {
+		f, err := experiment.ParseFraction(text)
+		if err != nil || f.Float64() != want {
+			t.Errorf("%q: %v (%v), want %v", text, f.Float64(), err, want)
+		}
+	}
+	for _, text := range []string{"", "/", "8/", "/255", "8/0", "8/0.0", "1/2/3", "0x10", "nan", "inf", "1e400", "8:255", "1_000", "８", "1e-999999", strings.Repeat("9", 99)} {
+		if f, err := experiment.ParseFraction(text); err == nil {
+			t.Errorf("%q was read as %v", text, f)
+		}
+	}
+	var zero experiment.Fraction
+	if zero.String() != "0" || zero.Float64() != 0 || zero.Rat().Sign() != 0 {
+		t.Error("the zero Fraction is not 0")
+	}
+	var read experiment.Fraction
+	if err := read.UnmarshalText([]byte("16/510")); err != nil || read.Float64() != 8.0/255 {
+		t.Errorf("%v, %v", read, err)
+	}
+	if text, err := read.MarshalText(); err != nil || string(text) != "16/510" {
+		t.Errorf("%s, %v", text, err)
+	}
+	if err := read.UnmarshalText([]byte("x")); err == nil || read.Float64() != 8.0/255 {
+		t.Errorf("%v, %v", read, err)
+	}
+	if math.Float32bits(float32(read.Float64())) != 0x3d008081 { // 8/255 rounded to float32, by hand
+		t.Errorf("float32 bits %x", math.Float32bits(float32(read.Float64())))
+	}
+}
+
+// FuzzParse: no input panics, every problem has a line and a text, and what is accepted survives being written and read.
+func FuzzParse(f *testing.F) {
+	for _, name := range []string{"many_problems.toml", "complete.toml", "complete.resolved.toml"} {
+		text, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(text))
+	}
+	f.Add(minimal)
+	f.Add(minimal + "args.\"a b\".'c' = [{ d = \"\"\"\n#\"\"\" }, 07:32:00]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := experiment.Parse("fuzz.toml", text)
+		if err != nil {
+			var many *experiment.Problems
+			if !errors.As(err, &many) || len(many.List) == 0 {
+				t.Fatalf("error of type %T: %v", err, err)
+			}
+			for _, p := range many.List {
+				if p.Message == "" || p.Line < 1 || p.Column < 1 || p.String() == "" {
+					t.Fatalf("problem without a place: %+v", p)
+				}
+			}
+			return
+		}
+		resolved := string(c.Resolved())
+		again, err := experiment.Parse("fuzz.toml", resolved)
+		if err != nil {
+			t.Fatalf("resolved file: %v\n%s", err, resolved)
+		}
+		if got := string(again.Resolved()); got != resolved {
+			t.Fatalf("resolved twice:\n%s\nfirst:\n%s", got, resolved)
+		}
+	})
+}
+
+// TestShippedExperiments: every file in experiments/ is right, and stays so when written back.
+func TestShippedExperiments(t *testing.T) {
+	files, err := filepath.Glob("../../experiments/*.toml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files (%v)", err)
+	}
+	for _, file := range files {
+		c, err := experiment.Load(file)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		again, err := experiment.Parse(file, string(c.Resolved()))
+		if err != nil || string(again.Resolved()) != string(c.Resolved()) {
+			t.Errorf("%s does not survive being written back: %v", file, err)
+		}
+		t.Logf("%s: %d models", file, len(c.Members()))
+	}
+}
