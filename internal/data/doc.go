@@ -1,0 +1,41 @@
+// Package data turns folders and arrays of images into what a network sees, bit for bit as the networks' own
+// preprocessing (timm on Pillow) does.
+//
+//	Folder         which images there are, their classes, in one fixed order; OpenFolder
+//	Subset         a part of them, chosen by hashing names; Folder.Select
+//	EvalTransform  resize of the short side and centre crop; Load applies it on all cores
+//	Set            the images in memory or in a memory-mapped cache, as bytes, with labels, names and digests
+//	Batches        shuffled training batches, a pure function of seed, epoch and position
+//	ReadNPY ...    NumPy files
+//
+// # Evaluation transform
+//
+// For input size I and crop fraction p: s = floor(I/p); the short side becomes s and the long side int(s·long/short);
+// the centre crop of I x I starts at round((h-I)/2), half to even (Python's rounding); a side shorter than I is padded
+// with black first, floor(d/2) before and ceil(d/2) after. Pixels stay bytes; Float32 divides by 255 (the division, not
+// a multiplication by 1/255, which differs in the last bit) and leaves mean and deviation to the network's first layer,
+// so that epsilon is in pixel units. Sources: timm 0.6.7 and 1.0.31, torchvision 0.26, and DeiT's evaluation, which is
+// the same rule. Decoding and resize are package codec's.
+//
+// # The subset
+//
+// The paper evaluates "10% of the validation images" without saying which. Here an image's rank is the SHA-256 of
+// "satgo-subset/1:<salt>:<file name>": independent of directory order, platform and generator. Per class, the smallest
+// round(fraction·n) are kept. Subsets of one salt are nested. Set.Digest identifies the list; similarity values from
+// different digests must not be mixed.
+//
+// # Random numbers
+//
+// Training order and augmentation come from package rng with streams "order", "crop" and "flip", addressed by (epoch)
+// and by (epoch, position): neither the number of goroutines nor resuming inside an epoch changes a byte.
+//
+// # Differences from the libraries it follows
+//
+// torchvision counts the same file extensions but skips other files silently; so does this package, and it also skips
+// hidden files (names beginning with a dot), because archives made on a Mac hold such files named like images. A loop of
+// symbolic links is an error here. The format is told by the first bytes, never by the extension. EXIF rotation is ignored, as there.
+//
+// Not here: random resized crops and the other training transforms on files (they belong between codec's decode and
+// resize, which crop for free, and Batches is where a decoded set would enter), archives read in place, resizing of
+// float tensors (package torch).
+package data
