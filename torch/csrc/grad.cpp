@@ -1,0 +1,184 @@
+// Forward passes and gradients.
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "module.hpp"
+
+using namespace sat;
+
+namespace {
+
+at::Tensor per_channel(const float* values, int32_t n, const at::Tensor& like) {
+  return at::tensor(at::ArrayRef<float>(values, n)).to(like.options()).view({1, n, 1, 1});
+}
+
+at::Tensor normalise(const at::Tensor& x, const st_normalisation& norm) {
+  if (norm.channels == 0) return x;
+  require(norm.channels > 0 && norm.mean != nullptr && norm.std != nullptr, "bad normalisation");
+  require(x.dim() == 4 && x.size(1) == norm.channels,
+          "the images are not [N," + std::to_string(norm.channels) + ",H,W] as the normalisation needs");
+  return x.sub(per_channel(norm.mean, norm.channels, x)).div(per_channel(norm.std, norm.channels, x));
+}
+
+void check_input(const at::Tensor& x) { require(x.is_floating_point(), "the images are not floating-point numbers"); }
+
+// run calls the network on x, converted to its type, and returns its outputs in the type of x.
+std::vector<at::Tensor> run(st_module& m, const at::Tensor& x, const st_normalisation& norm) {
+  at::Tensor input = normalise(x, norm);
+  if (m.compute_type != at::ScalarType::Undefined) input = input.to(m.compute_type);
+  const c10::IValue result = m.module.forward({input});
+  std::vector<at::Tensor> outputs;
+  const auto add = [&](const c10::IValue& v) {
+    require(v.isTensor(), "the network returns " + v.tagKind() + ", not tensors");
+    const at::Tensor& t = v.toTensor();
+    outputs.push_back(t.is_floating_point() ? t.to(x.scalar_type()) : t);
+  };
+  if (result.isTuple()) {
+    for (const auto& v : result.toTupleRef().elements()) add(v);
+  } else if (result.isTensorList()) {
+    for (const at::Tensor& t : result.toTensorVector()) add(t);
+  } else {
+    add(result);
+  }
+  require(!outputs.empty(), "the network returns nothing");
+  return outputs;
+}
+
+at::Tensor run_for_logits(st_module& m, const at::Tensor& x, const st_normalisation& norm) {
+  at::Tensor logits = run(m, x, norm)[0];
+  require(logits.dim() == 2 && logits.size(0) == x.size(0), "the network does not return logits [N,K]");
+  return logits;
+}
+
+// attack_loss returns the loss of each image, [N]; attacks make it grow. With the logits sorted downwards, z(1) >= z(2)
+// >= ..., and other the largest logit of a class other than y, it is
+//
+//   margin            other - z_y
+//   DLR               (other - z_y) / (z(1) - z(3) + 1e-12)
+//   targeted DLR      (z_t - z_y)   / (z(1) - (z(3) + z(4)) / 2 + 1e-12)
+//   logit difference  z_t - z_y
+//
+// (Croce and Hein 2020). The gradient of the DLR losses flows through the denominator too.
+at::Tensor attack_loss(const at::Tensor& logits, const at::Tensor& labels, const st_tensor* targets, int32_t kind) {
+  require(kind >= ST_LOSS_CROSS_ENTROPY && kind <= ST_LOSS_LOGIT_DIFFERENCE, "unknown loss");
+  const bool targeted = kind >= ST_LOSS_TARGETED_DLR;
+  require(targeted == (targets != nullptr), targeted ? "a targeted loss needs targets" : "the loss takes no targets");
+  if (kind == ST_LOSS_CROSS_ENTROPY) return cross_entropy(logits, labels, ST_REDUCE_NONE, 0);
+  const int64_t needed = kind == ST_LOSS_TARGETED_DLR ? 4 : kind == ST_LOSS_DLR ? 3 : 2;
+  require(logits.size(1) >= needed, "the loss needs " + std::to_string(needed) + " classes, there are " +
+                                        std::to_string(logits.size(1)));
+  const auto of = [&](const at::Tensor& classes) { return logits.gather(1, classes.unsqueeze(1)).squeeze(1); };
+  const at::Tensor y = classes_on_device(labels, logits);
+  const at::Tensor z_y = of(y);
+  if (kind == ST_LOSS_LOGIT_DIFFERENCE) return of(classes_on_device(tensor_of(targets), logits)).sub(z_y);
+
+  const auto [values, order] = logits.sort(/*dim=*/1, /*descending=*/true);
+  const at::Tensor& sorted = values;  // a lambda cannot capture a structured binding
+  const auto rank = [&](int64_t r) { return sorted.select(1, r - 1); };
+  if (kind == ST_LOSS_TARGETED_DLR) {
+    const at::Tensor gap = rank(1).sub(rank(3).add(rank(4)).mul(0.5)).add(1e-12);
+    return of(classes_on_device(tensor_of(targets), logits)).sub(z_y).div(gap);
+  }
+  const at::Tensor other = at::where(order.select(1, 0).eq(y), rank(2), rank(1));
+  const at::Tensor margin = other.sub(z_y);
+  return kind == ST_LOSS_MARGIN ? margin : margin.div(rank(1).sub(rank(3)).add(1e-12));
+}
+
+std::vector<at::Tensor> gradients(const st_module& m) {
+  std::vector<at::Tensor> list;
+  for (const auto& [name, p] : m.parameters) {
+    if (p.grad().defined()) list.push_back(p.grad());
+  }
+  return list;
+}
+
+}  // namespace
+
+st_error st_module_forward(st_module* m, const st_tensor* x, st_normalisation norm, int32_t first_only,
+                           st_tensor** outputs, int32_t* n_outputs) {
+  return guarded([&] {
+    require(outputs != nullptr && n_outputs != nullptr, "null result");
+    const at::Tensor& images = tensor_of(x);
+    check_input(images);
+    const c10::OptionalDeviceGuard guard(images.device());
+    std::vector<at::Tensor> tensors = run(module_of(m), images, norm);
+    if (first_only != 0) tensors.resize(1);
+    require(tensors.size() <= ST_MAX_OUTPUTS, "the network has too many outputs");
+    std::vector<std::unique_ptr<st_tensor>> handles;
+    for (at::Tensor& t : tensors) handles.emplace_back(new_handle(std::move(t)));
+    for (size_t i = 0; i < handles.size(); ++i) outputs[i] = handles[i].release();
+    *n_outputs = static_cast<int32_t>(handles.size());
+  });
+}
+
+st_error st_module_input_grad(st_module* m, const st_tensor* x, const st_tensor* labels, const st_tensor* targets,
+                              st_normalisation norm, int32_t loss_kind, st_tensor** grad, st_tensor** logits,
+                              st_tensor** loss) {
+  return guarded([&] {
+    require(grad != nullptr && logits != nullptr && loss != nullptr, "null result");
+    const at::Tensor& images = tensor_of(x);
+    const at::Tensor& y = tensor_of(labels);
+    st_module& self = module_of(m);
+    check_input(images);
+    require(y.scalar_type() == at::kLong, "the labels are not int64");
+    const c10::OptionalDeviceGuard guard(images.device());
+    const c10::AutoGradMode record(true);
+    gradients_started = true;
+    const at::Tensor leaf = images.detach().requires_grad_(true);
+    const at::Tensor out = run_for_logits(self, leaf, norm);
+    const at::Tensor per_image = attack_loss(out, y, targets, loss_kind);
+    const at::Tensor g = torch::autograd::grad({per_image.sum()}, {leaf})[0];
+    std::unique_ptr<st_tensor> g_handle(new_handle(g));
+    std::unique_ptr<st_tensor> out_handle(new_handle(out.detach()));
+    std::unique_ptr<st_tensor> loss_handle(new_handle(per_image.detach()));
+    *grad = g_handle.release();
+    *logits = out_handle.release();
+    *loss = loss_handle.release();
+  });
+}
+
+st_error st_module_backward(st_module* m, const st_tensor* x, const st_tensor* targets, st_normalisation norm,
+                            double smoothing, double scale, double* loss, st_tensor** logits) {
+  return guarded([&] {
+    require(loss != nullptr && logits != nullptr, "null result");
+    const at::Tensor& images = tensor_of(x);
+    const at::Tensor& goal = tensor_of(targets);
+    st_module& self = module_of(m);
+    check_input(images);
+    require(self.requires_grad, "the parameters do not require gradients");
+    const c10::OptionalDeviceGuard guard(images.device());
+    const c10::AutoGradMode record(true);
+    gradients_started = true;
+    const at::Tensor out = run_for_logits(self, images.detach(), norm);
+    const at::Tensor mean = cross_entropy(out, goal, ST_REDUCE_MEAN, smoothing);
+    torch::autograd::backward({scale == 1 ? mean : mean.mul(scale)});
+    std::unique_ptr<st_tensor> handle(new_handle(out.detach()));
+    *loss = mean.item().toDouble();
+    *logits = handle.release();
+  });
+}
+
+st_error st_module_zero_grad(st_module* m) {
+  return guarded([&] {
+    for (auto& [name, p] : module_of(m).parameters) p.mutable_grad().reset();
+  });
+}
+
+st_error st_module_clip_grad_norm(st_module* m, double max, double* norm) {
+  return guarded([&] {
+    require(norm != nullptr, "null result");
+    require(max > 0, "the limit is not positive");
+    std::vector<at::Tensor> grads = gradients(module_of(m));
+    require(!grads.empty(), "the parameters have no gradients");
+    const double total = at::linalg_vector_norm(at::stack(at::_foreach_norm(grads))).item().toDouble();
+    require(std::isfinite(total), "the norm of the gradients is not finite");
+    const double factor = max / (total + 1e-6);
+    if (factor < 1) at::_foreach_mul_(grads, factor);
+    *norm = total;
+  });
+}
