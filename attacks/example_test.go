@@ -1,0 +1,61 @@
+package attacks_test
+
+import (
+	"context"
+	"fmt"
+
+	"sat/attacks"
+)
+
+// scale is a two-class model over one grey pixel: bright images are class 1, dark ones class 0.
+type scale struct{}
+
+func (scale) Logits(_ context.Context, x attacks.Batch) ([]float32, error) {
+	var z []float32
+	for i := range x.N {
+		z = append(z, 0, x.Image(i)[0]-0.5)
+	}
+	return z, nil
+}
+
+func (s scale) LossGrad(ctx context.Context, x attacks.Batch, y []int64, _ attacks.Loss) (attacks.Gradient, error) {
+	z, err := s.Logits(ctx, x)
+	g := attacks.Gradient{Pixels: make([]float32, x.N), Logits: z, Loss: make([]float32, x.N)}
+	for i := range g.Pixels {
+		g.Pixels[i] = 0.5 - float32(y[i]) // its sign is what counts
+	}
+	return g, err
+}
+
+func ExamplePGD_Run() {
+	x := attacks.Batch{Pixels: []float32{0.51, 0.9}, N: 2, C: 1, H: 1, W: 1}
+	y := []int64{1, 1}
+	r, err := attacks.Defaults().Run(context.Background(), scale{}, x, y, []string{"grey", "white"}, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for i := range x.N {
+		fmt.Printf("%.4f -> %.4f, fooled: %v\n", x.Image(i)[0], r.Adversarial.Image(i)[0], r.Fooled[i])
+	}
+	// Output:
+	// 0.5100 -> 0.4786, fooled: true
+	// 0.9000 -> 0.8686, fooled: false
+}
+
+// print is a Writer that shows what it is given.
+type print struct{}
+
+func (print) WriteTransfer(source string, predicted []int64) error {
+	fmt.Println(source, predicted)
+	return nil
+}
+
+func ExampleTransfer() {
+	made := attacks.Batch{Pixels: []float32{0.2, 0.6, 0.8}, N: 3, C: 1, H: 1, W: 1}
+	err := attacks.Transfer(context.Background(), scale{}.Logits, []attacks.Source{{Name: "A", Images: made}}, 64, print{}, nil)
+	if err != nil {
+		fmt.Println(err)
+	}
+	// Output: A [0 1 1]
+}

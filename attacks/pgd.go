@@ -1,0 +1,359 @@
+package attacks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Norm is the norm of the ball that a perturbation may not leave.
+type Norm int
+
+const (
+	Linf Norm = iota // largest absolute change of a pixel
+	L2               // Euclidean length over the C*H*W pixels of an image
+)
+
+// String returns the word used in files and messages.
+func (n Norm) String() string {
+	switch n {
+	case Linf:
+		return "Linf"
+	case L2:
+		return "L2"
+	default:
+		return fmt.Sprintf("Norm(%d)", int(n))
+	}
+}
+
+// Select says which of the iterates x_0, ..., x_T an attack returns.
+type Select int
+
+const (
+	// Last returns x_T.
+	Last Select = iota
+	// BestLoss returns, per image, the iterate of largest loss (smallest in a targeted run), the earliest of equals.
+	BestLoss
+	// FirstFooled returns, per image, the first iterate that fools, and x_T if none does. The attack spends nothing
+	// on an image after that. It transfers worst of the three.
+	FirstFooled
+)
+
+// String returns the word used in files and messages.
+func (s Select) String() string {
+	switch s {
+	case Last:
+		return "last"
+	case BestLoss:
+		return "best-loss"
+	case FirstFooled:
+		return "first-fooled"
+	default:
+		return fmt.Sprintf("Select(%d)", int(s))
+	}
+}
+
+// PGD is projected gradient descent (Madry et al. 2018). Epsilon and StepSize are in pixel space; other units of the
+// step are the caller's to resolve. Both are rounded to float32 where they meet pixels.
+type PGD struct {
+	Norm        Norm
+	Epsilon     float64 // radius of the ball
+	StepSize    float64 // alpha
+	Steps       int     // T, gradient evaluations per restart
+	RandomStart bool    // x_0 is drawn from the ball instead of being x
+	Restarts    int     // >= 1; more than one needs RandomStart, or all would be equal
+	Targeted    bool    // the labels are targets to reach instead of labels to leave
+	Select      Select
+	Loss        Loss
+	Momentum    float64 // decay of the accumulated, L1-normalised gradient; 0 is plain PGD
+	Seed        uint64  // of the random starts
+	ZeroNaN     bool    // replace NaN gradient entries by 0 and count them, instead of stopping
+}
+
+// Defaults returns the settings of the SAT paper: L-infinity, epsilon 8/255, 50 steps, step ("learning rate") 0.1 in
+// pixel units, no random start, last iterate.
+func Defaults() PGD {
+	return PGD{Norm: Linf, Epsilon: 8.0 / 255, StepSize: 0.1, Steps: 50, Restarts: 1, Select: Last, Loss: CrossEntropy}
+}
+
+// Validate reports every setting that has no meaning, all at once.
+func (p PGD) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("pgd: "+format, args...)) }
+	if p.Norm != Linf && p.Norm != L2 {
+		bad("unknown norm %v", p.Norm)
+	}
+	if !(p.Epsilon >= 0) || math.IsInf(p.Epsilon, 0) {
+		bad("epsilon is %v, want a finite number >= 0", p.Epsilon)
+	}
+	if !(p.StepSize >= 0) || math.IsInf(p.StepSize, 0) {
+		bad("step size is %v, want a finite number >= 0", p.StepSize)
+	}
+	if p.Steps < 0 {
+		bad("steps is %d, want >= 0", p.Steps)
+	}
+	if p.Restarts < 1 {
+		bad("restarts is %d, want >= 1", p.Restarts)
+	}
+	if p.Restarts > 1 && !p.RandomStart {
+		bad("%d restarts without random start would repeat one attack", p.Restarts)
+	}
+	if p.Select != Last && p.Select != BestLoss && p.Select != FirstFooled {
+		bad("unknown selection %v", p.Select)
+	}
+	if p.Loss != CrossEntropy {
+		bad("unknown loss %v", p.Loss)
+	}
+	if !(p.Momentum >= 0) || math.IsInf(p.Momentum, 0) {
+		bad("momentum is %v, want a finite number >= 0", p.Momentum)
+	}
+	return errors.Join(errs...)
+}
+
+// Progress is told how much of a call's work is done, done <= total. It runs on the calling goroutine. Nil is silent.
+type Progress func(done, total int)
+
+// Result is what an attack made of one batch. Index i of every slice belongs to image i of the input.
+type Result struct {
+	Adversarial Batch
+	Predicted   []int64 // on the adversarial image
+	Fooled      []bool  // Predicted is not y (untargeted) or is the target (targeted), whatever the clean prediction
+	Correct     []bool  // the clean image is predicted as y; in a targeted run, as the target
+
+	SaturatedImages int // images whose float32 probability of y was exactly 1 at some step: rounding steered them there
+	ZeroGradImages  int // images whose whole gradient was exactly 0 at some step: they stood still there
+	NaNReplaced     int // gradient entries replaced because of ZeroNaN
+}
+
+// Run attacks the images x, labelled (or, targeted, to be led to) y, all in one batch. ids names the images: random
+// starts are keyed by (seed, attack, restart, id), never by position, and errors quote them. x and y are not modified.
+//
+// Besides Steps gradients per restart it costs one forward pass over the clean images, before anything else, which
+// checks labels and logits and fills Correct, and one per restart over the last iterates, which fills Predicted.
+func (p PGD) Run(ctx context.Context, model Model, x Batch, y []int64, ids []string, progress Progress) (Result, error) {
+	return p.run(ctx, model, x, x, y, ids, progress)
+}
+
+// RunFrom is Run started at the iterates start instead of at x: Steps further steps about the clean images x. PGD
+// without momentum that is stopped after any step and continued from the images it had ends with the same bits. It
+// takes one restart and no random start.
+func (p PGD) RunFrom(ctx context.Context, model Model, x, start Batch, y []int64, ids []string, progress Progress) (Result, error) {
+	if p.RandomStart || p.Restarts > 1 {
+		return Result{}, errors.New("pgd: a given start excludes random start and restarts")
+	}
+	if start.N != x.N || start.C != x.C || start.H != x.H || start.W != x.W || len(start.Pixels) != len(x.Pixels) {
+		return Result{}, fmt.Errorf("pgd: start is %dx%dx%dx%d, the images are %dx%dx%dx%d",
+			start.N, start.C, start.H, start.W, x.N, x.C, x.H, x.W)
+	}
+	return p.run(ctx, model, x, start, y, ids, progress)
+}
+
+func (p PGD) run(ctx context.Context, model Model, x, start Batch, y []int64, ids []string, progress Progress) (Result, error) {
+	if err := p.Validate(); err != nil {
+		return Result{}, err
+	}
+	if err := CheckInputs(x, y, ids); err != nil {
+		return Result{}, fmt.Errorf("pgd: %w", err)
+	}
+	logits, err := model.Logits(ctx, x)
+	if err != nil {
+		return Result{}, fmt.Errorf("pgd, clean images: %w", err)
+	}
+	clean, err := predict(logits, x.N, ids, nil)
+	if err != nil {
+		return Result{}, fmt.Errorf("pgd, clean images: %w", err)
+	}
+	if err := CheckLabels(y, ids, len(logits)/x.N); err != nil {
+		return Result{}, fmt.Errorf("pgd: %w", err)
+	}
+	if progress == nil {
+		progress = func(int, int) {}
+	}
+	r := &pgdRun{
+		PGD: p, model: model, x: x, y: y, ids: ids, progress: progress,
+		out: Result{Adversarial: start.Clone(), Predicted: make([]int64, x.N), Fooled: make([]bool, x.N),
+			Correct: make([]bool, x.N)},
+		loss: make([]float64, x.N), saturated: make([]bool, x.N), zeroGrad: make([]bool, x.N),
+	}
+	for i := range clean {
+		r.out.Correct[i] = clean[i] == y[i]
+		r.loss[i] = math.Inf(-1)
+	}
+	for restart := range p.Restarts {
+		if err := r.restart(ctx, start, restart); err != nil {
+			return Result{}, err
+		}
+	}
+	r.out.SaturatedImages, r.out.ZeroGradImages = count(r.saturated), count(r.zeroGrad)
+	return r.out, nil
+}
+
+// pgdRun is one call of Run. Per-image state is indexed by the position in the input.
+type pgdRun struct {
+	PGD
+	model    Model
+	x        Batch
+	y        []int64
+	ids      []string
+	progress Progress
+
+	out                 Result
+	loss                []float64 // s times the loss of the image kept in out, for BestLoss
+	saturated, zeroGrad []bool
+}
+
+// restart runs T steps on the images that still need it and keeps what the selection asks for.
+func (r *pgdRun) restart(ctx context.Context, start Batch, restart int) error {
+	a := newActive(r.x, start, r.y, r.Momentum > 0)
+	if restart > 0 && r.Select != BestLoss {
+		a.drop(func(k int) bool { return r.out.Fooled[a.index[k]] }, nil)
+	}
+	if r.RandomStart {
+		r.randomStart(a, restart)
+	}
+	for step := range r.Steps {
+		if a.x.N == 0 {
+			break
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("pgd step %d: %w", step, err)
+		}
+		if err := r.step(ctx, a); err != nil {
+			return fmt.Errorf("pgd step %d: %w", step, err)
+		}
+		r.progress(restart*r.Steps+step+1, r.Restarts*r.Steps)
+	}
+	if a.x.N > 0 {
+		if err := r.last(ctx, a, restart); err != nil {
+			return fmt.Errorf("pgd, last iterate: %w", err)
+		}
+	}
+	r.progress((restart+1)*r.Steps, r.Restarts*r.Steps)
+	return nil
+}
+
+// step looks at x_t (a.adv), keeps it where the selection says so, and replaces it by x_{t+1}.
+func (r *pgdRun) step(ctx context.Context, a *active) error {
+	g, err := r.model.LossGrad(ctx, a.adv, a.y, r.Loss)
+	if err != nil {
+		return err
+	}
+	if len(g.Pixels) != len(a.adv.Pixels) {
+		return fmt.Errorf("gradient has %d entries for %d pixels", len(g.Pixels), len(a.adv.Pixels))
+	}
+	predicted, err := predict(g.Logits, a.x.N, r.ids, a.index)
+	if err != nil {
+		return err
+	}
+	if err := r.inspect(a, g); err != nil {
+		return err
+	}
+	switch r.Select {
+	case BestLoss:
+		r.keepLarger(a, predicted, g.Logits)
+	case FirstFooled:
+		r.keepFooled(a, predicted)
+		a.drop(func(k int) bool { return r.out.Fooled[a.index[k]] }, g.Pixels)
+	}
+	direction := g.Pixels[:len(a.adv.Pixels)]
+	if r.Momentum > 0 {
+		accumulate(a, direction, float32(r.Momentum))
+		direction = a.momentum
+	}
+	switch r.Norm {
+	case Linf:
+		stepLinf(a.adv.Pixels, a.x.Pixels, direction, float32(r.StepSize), float32(r.Epsilon), r.Targeted)
+	case L2:
+		stepL2(a, direction, float32(r.StepSize), float32(r.Epsilon), r.Targeted)
+	}
+	return nil
+}
+
+// last evaluates x_T of the images still active.
+func (r *pgdRun) last(ctx context.Context, a *active, restart int) error {
+	logits, err := r.model.Logits(ctx, a.adv)
+	if err != nil {
+		return err
+	}
+	predicted, err := predict(logits, a.x.N, r.ids, a.index)
+	if err != nil {
+		return err
+	}
+	switch {
+	case r.Select == BestLoss:
+		r.keepLarger(a, predicted, logits)
+	case restart == 0:
+		for k := range predicted {
+			r.keep(a, k, predicted[k])
+		}
+	default: // the first success stays, and without one the result of restart 0
+		r.keepFooled(a, predicted)
+	}
+	return nil
+}
+
+// keep makes the current iterate of active image k its result.
+func (r *pgdRun) keep(a *active, k int, predicted int64) {
+	i := a.index[k]
+	copy(r.out.Adversarial.Image(i), a.adv.Image(k))
+	r.out.Predicted[i] = predicted
+	r.out.Fooled[i] = r.fools(predicted, a.y[k])
+}
+
+func (r *pgdRun) fools(predicted, y int64) bool {
+	return (predicted == y) == r.Targeted
+}
+
+// keepFooled keeps the current iterate of every active image that fools the model.
+func (r *pgdRun) keepFooled(a *active, predicted []int64) {
+	for k, class := range predicted {
+		if r.fools(class, a.y[k]) {
+			r.keep(a, k, class)
+		}
+	}
+}
+
+// keepLarger keeps the current iterate of every active image whose loss is strictly the largest so far. Losses are
+// computed here, in float64, for all iterates alike: the last one has logits only.
+func (r *pgdRun) keepLarger(a *active, predicted []int64, logits []float32) {
+	classes := len(logits) / a.x.N
+	for k, i := range a.index {
+		loss := crossEntropy(logits[k*classes:(k+1)*classes], a.y[k])
+		if r.Targeted {
+			loss = -loss
+		}
+		if loss > r.loss[i] {
+			r.loss[i] = loss
+			r.keep(a, k, predicted[k])
+		}
+	}
+}
+
+// inspect counts saturated and motionless images and stops at gradients that are not finite.
+func (r *pgdRun) inspect(a *active, g Gradient) error {
+	classes := len(g.Logits) / a.x.N
+	size := a.x.C * a.x.H * a.x.W
+	for k, i := range a.index {
+		loss := crossEntropy(g.Logits[k*classes:(k+1)*classes], a.y[k])
+		if float32(math.Exp(-loss)) == 1 {
+			r.saturated[i] = true
+		}
+		moves := false
+		for j, v := range g.Pixels[k*size : (k+1)*size] {
+			if v-v != 0 { // NaN or infinite
+				if !r.ZeroNaN || v == v {
+					return fmt.Errorf("image %q: gradient of pixel %d is %v", r.ids[i], j, v)
+				}
+				g.Pixels[k*size+j] = 0
+				r.out.NaNReplaced++
+				continue
+			}
+			moves = moves || v != 0
+		}
+		if !moves {
+			r.zeroGrad[i] = true
+		}
+	}
+	return nil
+}
