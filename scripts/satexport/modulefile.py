@@ -1,0 +1,66 @@
+"""Digest and file of a TorchScript module."""
+import hashlib
+import os
+import shutil
+
+import torch
+
+FORMAT = 1
+MANIFEST = "sat.json"
+CHECK = "sat-check.bin"
+
+_DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.int64: "int64", torch.int32: "int32",
+           torch.uint8: "uint8", torch.bool: "bool"}
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def weights_sha256(named):
+    """SHA-256 over the tensors in byte order of their names: NAME \\0 DTYPE \\0 D1,D2,... \\0 and the elements, little-endian
+    and contiguous."""
+    digest = hashlib.sha256()
+    for name in sorted(named, key=lambda n: n.encode()):
+        t = named[name].detach().cpu().contiguous()
+        if t.dtype not in _DTYPES:
+            raise ValueError(f"tensor {name} has element type {t.dtype}, which module files do not hold")
+        digest.update(f"{name}\0{_DTYPES[t.dtype]}\0{','.join(map(str, t.shape))}\0".encode())
+        digest.update(t.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def save(script, path, extra):
+    """Writes script with the extra files {name: bytes} to path: whole or not at all, and the same bytes on every machine.
+    For the latter the debug records are left out; they hold the paths of the Python sources the code came from."""
+    folder, base = os.path.split(os.path.abspath(path))
+    temporary = os.path.join(folder, f".{base}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # what a killed export left
+    os.makedirs(temporary)
+    try:
+        raw = os.path.join(temporary, "raw.pt")
+        torch.jit.save(script, raw)
+        # The writer names the archive's top folder after the file, so the name is fixed.
+        final = os.path.join(temporary, "module.pt")
+        reader = torch._C.PyTorchFileReader(raw)
+        writer = torch._C.PyTorchFileWriter(final)
+        for record in reader.get_all_records():
+            if record.endswith(".debug_pkl") or record in ("version", "byteorder") or record.startswith("."):
+                continue  # the writer adds version and its own dot files itself
+            content = reader.get_record(record)
+            writer.write_record(record, content, len(content))
+        for name in sorted(extra):
+            writer.write_record(f"extra/{name}", extra[name], len(extra[name]))
+        writer.write_end_of_file()
+        del reader
+        os.remove(raw)
+        with open(final, "rb+") as f:
+            os.fsync(f.fileno())
+        os.replace(final, path)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
