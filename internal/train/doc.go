@@ -1,0 +1,36 @@
+// Package train fits an exported network to labelled images, from weights it draws itself.
+//
+// Run takes a TorchScript file (the graph and, in its sat.json, the rules that initialise every parameter), a Recipe, a
+// seed and two sets of images, and writes a TorchScript file with the trained weights. Per update:
+//
+//	batch -> shift and mirror -> (x/255 - mean)/std -> network -> cross-entropy with label smoothing
+//	      -> backward -> clip the global gradient norm -> AdamW or SGD
+//
+// Schedules (the rate is a pure function of epoch and update, see Recipe.LearningRate), groups of weight decay and the
+// words of a recipe follow timm 0.3.2 and the DeiT repository; the update rules are those of libtorch, see package
+// torch. After every Recipe.EvalEvery epochs and at the end, mean cross-entropy and top-1 on the validation images.
+//
+// # Repeatability
+//
+// Order and augmentation are keyed by (seed, epoch, position), the network's own random numbers (dropout, stochastic
+// depth) by (seed, epoch, update), initial weights by (seed, parameter name). Nothing else is random, so the seed, the
+// recipe and the files fix every bit on one kind of CPU with one number of threads. libtorch has a single generator per
+// process: networks that draw from it are updated one at a time, others on all workers at once.
+//
+// # Files
+//
+// Job.Dir holds checkpoint.pt (replaced after each epoch and when the run is interrupted; parameters, buffers, the
+// optimiser's moments, position and history), curve.csv (epoch, lr, train_loss, val_loss, val_top1; equal bytes whether
+// or not the run was interrupted) and speed.csv (epoch, images_per_second, seconds: the machine's business, not the
+// job's). A run that finds its checkpoint continues from it and ends with the same bits as one never interrupted; a
+// checkpoint of another recipe, seed, network or set of images is refused.
+//
+// A loss that is not finite stops the run before it can reach a parameter, and a parameter that is not finite before it
+// can reach a checkpoint: NonFiniteError names update, rate and the last good checkpoint.
+//
+// # Not here
+//
+// Mixup, CutMix, random erasing, RandAugment, distillation, weight averaging, 16-bit precision and several processes.
+// DeiT and timm drop the last incomplete batch as this does; DeiT's rate is one epoch late, which sched_lag = 1
+// reproduces.
+package train

@@ -1,0 +1,442 @@
+package train
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"sat/internal/data"
+	"sat/internal/rng"
+	"sat/torch"
+	"sat/zoo"
+)
+
+// Job is one training run.
+type Job struct {
+	Module     string    // TorchScript file with sat.json: the network and the rules that initialise it
+	Recipe     Recipe    //
+	Seed       uint64    // of the initial weights, the order of the images, their augmentation, and dropout
+	Train, Val *data.Set // uint8 images of the network's input size
+	Dir        string    // where checkpoint and curves are kept, and found again
+	Out        string    // the trained TorchScript file
+	Name       string    // of the trained model in Out's sat.json; "" keeps that of Module
+	Worker     *torch.Worker
+	Device     torch.Device
+	Progress   func(Progress) // after every update and evaluation, on the worker's thread; nil is silent
+}
+
+// Progress says how far a run is.
+type Progress struct {
+	Epoch, Epochs   int // epochs begun, of how many
+	Update, Updates int // updates done in this epoch, of how many
+	LR, Loss        float64
+	Top1            float64 // of the last evaluation, NaN before the first
+	ImagesPerSecond float64 // of the training updates of this epoch
+}
+
+// Epoch is what a run remembers of one epoch.
+type Epoch struct {
+	LR        float64 `json:"lr"`         // of the last update
+	TrainLoss float64 `json:"train_loss"` // mean over the updates, of the loss that was minimised
+	Evaluated bool    `json:"evaluated"`
+	ValLoss   float64 `json:"val_loss"` // mean cross-entropy
+	ValTop1   float64 `json:"val_top1"` // share of images, 0 to 1
+	Images    int     `json:"images"`
+	Seconds   float64 `json:"seconds"` // of the updates, without evaluation
+}
+
+// Result is a finished run.
+type Result struct {
+	Epochs  []Epoch
+	Top1    float64 // on the validation images after the last epoch, 0 to 1
+	ValLoss float64
+	Resumed bool // whether a checkpoint was continued
+}
+
+// NonFiniteError reports a loss or parameter that is not finite. Training stops there; the last checkpoint is good.
+type NonFiniteError struct {
+	What       string // "loss is NaN"
+	Epoch      int    // from 1
+	Update     int    // of the run, from 1; the one that failed or was the last before the parameter was seen
+	LR         float64
+	Checkpoint string // "" before the first one
+	SavedEpoch int    // whole epochs in the checkpoint
+}
+
+func (e *NonFiniteError) Error() string {
+	return fmt.Sprintf("%s at update %d (epoch %d), learning rate %g; %s", e.What, e.Update, e.Epoch, e.LR,
+		lastGood(e.Checkpoint, e.SavedEpoch))
+}
+
+func lastGood(checkpoint string, epoch int) string {
+	if checkpoint == "" {
+		return "there is no checkpoint yet"
+	}
+	return fmt.Sprintf("the last good checkpoint is %s (after epoch %d)", checkpoint, epoch)
+}
+
+// generator guards libtorch's random generator, of which a process has one. Networks that draw from it while they are
+// trained (dropout, stochastic depth) take turns, each seeding it for its update.
+var generator sync.Mutex
+
+// Run trains a network from its initial weights, or continues from the checkpoint in job.Dir, and writes job.Out. When
+// ctx ends it saves a checkpoint and returns the error of ctx.
+func Run(ctx context.Context, job Job) (Result, error) {
+	if err := job.Recipe.Validate(); err != nil {
+		return Result{}, err
+	}
+	var result Result
+	err := job.Worker.Do(ctx, func(s *torch.Scope) error {
+		t, err := open(ctx, s, job)
+		if err != nil {
+			return err
+		}
+		defer t.close()
+		result, err = t.run(ctx, s)
+		return err
+	})
+	if err != nil {
+		return Result{}, fmt.Errorf("train %s with seed %d: %w", job.Module, job.Seed, err)
+	}
+	return result, nil
+}
+
+// session is a run in progress.
+type session struct {
+	Job
+	key       string
+	manifest  *zoo.Manifest
+	module    *torch.Module
+	optimizer *torch.Optimizer
+	state     state
+	resumed   bool
+	saved     bool // whether there is a checkpoint
+
+	mode   randomness
+	report Progress
+}
+
+// state is what a checkpoint holds besides the tensors: everything that was decided so far.
+type state struct {
+	Key     string  `json:"key"`
+	Epoch   int     `json:"epoch"`    // whole epochs done
+	Update  int     `json:"update"`   // updates done in the epoch after them
+	LossSum float64 `json:"loss_sum"` // of those updates
+	Seconds float64 `json:"seconds"`  // of those updates
+	History []Epoch `json:"history"`
+}
+
+// randomness says whether the network draws random numbers in training mode, which shows at its first update.
+type randomness int
+
+const (
+	unknown randomness = iota
+	deterministic
+	stochastic
+)
+
+// open loads the network and either initialises it or restores the checkpoint.
+func open(ctx context.Context, s *torch.Scope, job Job) (*session, error) {
+	manifest, err := zoo.ReadManifest(job.Module)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSets(job, manifest); err != nil {
+		return nil, err
+	}
+	key, err := job.key()
+	if err != nil {
+		return nil, err
+	}
+	t := &session{Job: job, key: key, manifest: manifest, report: Progress{Epochs: job.Recipe.Epochs, Top1: math.NaN()}}
+	if err := t.load(ctx, s); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func checkSets(job Job, manifest *zoo.Manifest) error {
+	height, width := manifest.InputSize[1], manifest.InputSize[2]
+	for _, v := range []struct {
+		name string
+		set  *data.Set
+	}{{"training", job.Train}, {"validation", job.Val}} {
+		set := v.set
+		switch {
+		case set == nil || set.N == 0:
+			return fmt.Errorf("no %s images", v.name)
+		case len(set.Images) != set.N*set.H*set.W*set.C:
+			return fmt.Errorf("%s images are not uint8", v.name)
+		case len(set.Labels) != set.N:
+			return fmt.Errorf("%d labels for %d %s images", len(set.Labels), set.N, v.name)
+		case set.C != 3 || set.H != height || set.W != width:
+			return fmt.Errorf("%s images are %dx%dx%d, the network takes 3x%dx%d", v.name, set.C, set.H, set.W, height, width)
+		}
+		for i, label := range set.Labels {
+			if label < 0 || label >= int64(manifest.Classes) {
+				return fmt.Errorf("%s image %s: label is %d, but the network has classes 0 to %d", v.name, set.IDs[i], label, manifest.Classes-1)
+			}
+		}
+	}
+	if job.Train.N < job.Recipe.Batch {
+		return fmt.Errorf("%d training images do not fill one batch of %d", job.Train.N, job.Recipe.Batch)
+	}
+	return nil
+}
+
+func (t *session) close() {
+	if t.optimizer != nil {
+		t.optimizer.Close()
+	}
+	if t.module != nil {
+		t.module.Close()
+	}
+}
+
+// run does the epochs that are left, evaluates, and saves the network.
+func (t *session) run(ctx context.Context, s *torch.Scope) (Result, error) {
+	for t.state.Epoch < t.Recipe.Epochs {
+		if err := t.epoch(ctx, s); err != nil {
+			return Result{}, err
+		}
+	}
+	last := t.state.History[len(t.state.History)-1]
+	if err := t.export(ctx, s, last); err != nil {
+		return Result{}, err
+	}
+	return Result{Epochs: t.state.History, Top1: last.ValTop1, ValLoss: last.ValLoss, Resumed: t.resumed}, nil
+}
+
+// epoch finishes the current epoch, evaluates if it is time to, and saves a checkpoint.
+func (t *session) epoch(ctx context.Context, s *torch.Scope) error {
+	r, epoch := t.Recipe, t.state.Epoch
+	batches := data.NewBatches(t.Train, r.Batch, t.Seed, epoch, data.Augment{HFlip: r.HFlip, Shift: r.Shift})
+	updates := batches.Len()
+	batches.Skip(t.state.Update)
+	if err := t.module.SetTraining(true); err != nil {
+		return err
+	}
+	t.report.Epoch, t.report.Update, t.report.Updates = epoch+1, t.state.Update, updates
+	for update := t.state.Update; update < updates; update++ {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(fmt.Errorf("epoch %d, update %d: %w", epoch+1, update, err), t.save())
+		}
+		began := time.Now()
+		lr := r.LearningRate(epoch, update, updates)
+		images, labels, _ := batches.Next()
+		var loss float64
+		err := s.Step(func(s *torch.Scope) (err error) {
+			loss, err = t.update(s, images, labels, lr, epoch, update)
+			return err
+		})
+		if err != nil {
+			// Also a gradient norm that is not finite, which the binding refuses to clip by.
+			return fmt.Errorf("update %d (epoch %d), learning rate %g: %w; %s", epoch*updates+update+1, epoch+1, lr, err,
+				lastGood(t.savedCheckpoint(), epoch))
+		}
+		if !finite(loss) {
+			return t.nonFinite(fmt.Sprintf("loss is %v", loss), update, updates)
+		}
+		t.state.Update, t.state.LossSum = update+1, t.state.LossSum+loss
+		t.state.Seconds += time.Since(began).Seconds()
+		t.report.Update, t.report.LR, t.report.Loss = update+1, lr, loss
+		t.report.ImagesPerSecond = float64((update+1)*r.Batch) / t.state.Seconds
+		t.tell()
+	}
+
+	// A loss is that of the parameters before its update, so the last update of the epoch is looked at here.
+	if name, err := t.nonFiniteTensor(s); err != nil {
+		return err
+	} else if name != "" {
+		return t.nonFinite(name+" is not finite", updates-1, updates)
+	}
+	done := Epoch{
+		LR: r.LearningRate(epoch, updates-1, updates), TrainLoss: t.state.LossSum / float64(updates),
+		Images: updates * r.Batch, Seconds: t.state.Seconds,
+	}
+	if (epoch+1)%r.EvalEvery == 0 || epoch+1 == r.Epochs {
+		v, err := t.evaluate(ctx, s)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			return errors.Join(fmt.Errorf("evaluation after epoch %d: %w", epoch+1, err), t.save())
+		case err != nil:
+			return fmt.Errorf("evaluation after epoch %d: %w", epoch+1, err)
+		case !finite(v.loss):
+			return t.nonFinite(fmt.Sprintf("validation loss is %v", v.loss), updates-1, updates)
+		}
+		done.Evaluated, done.ValLoss, done.ValTop1 = true, v.loss, v.top1
+		t.report.Top1 = v.top1
+		t.tell()
+	}
+	t.state.Epoch, t.state.Update, t.state.LossSum, t.state.Seconds = epoch+1, 0, 0, 0
+	t.state.History = append(t.state.History, done)
+	if err := t.save(); err != nil {
+		return err
+	}
+	return t.writeCurves()
+}
+
+func (t *session) tell() {
+	if t.Progress != nil {
+		t.Progress(t.report)
+	}
+}
+
+// update is one step of the optimiser. It returns the mean loss of the batch before the step; nothing has moved when
+// that is not finite.
+func (t *session) update(s *torch.Scope, images []uint8, labels []int64, lr float64, epoch, update int) (float64, error) {
+	x, y := t.input(s, images, len(labels)), s.ToDevice(s.FromInt64(labels, len(labels)), t.Device)
+	if err := s.Err(); err != nil {
+		return 0, err
+	}
+	loss, err := t.backward(s, x, y, epoch, update)
+	if err != nil || !finite(loss) {
+		return loss, err
+	}
+	if t.Recipe.ClipGrad > 0 {
+		if _, err := t.module.ClipGradNorm(t.Recipe.ClipGrad); err != nil {
+			return 0, err
+		}
+	}
+	if err := t.optimizer.Step(lr); err != nil {
+		return 0, err
+	}
+	return loss, t.optimizer.ZeroGrad()
+}
+
+// backward fills the gradients. A network that draws random numbers does so from a generator seeded for this update.
+func (t *session) backward(s *torch.Scope, x, y torch.Tensor, epoch, update int) (loss float64, err error) {
+	options := torch.BackwardOptions{Mean: t.manifest.Mean, Std: t.manifest.Std, LabelSmoothing: t.Recipe.LabelSmoothing}
+	var before []byte
+	if t.mode != deterministic {
+		generator.Lock()
+		defer generator.Unlock()
+		if err := torch.ManualSeed(rng.New(t.Seed, "network", uint64(epoch), uint64(update)).Uint64()); err != nil {
+			return 0, err
+		}
+		if t.mode == unknown {
+			if before, err = torch.GeneratorState(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	if loss, _, err = t.module.Backward(s, x, torch.Target{Labels: y}, options); err != nil {
+		return 0, err
+	}
+	if t.mode == unknown {
+		after, err := torch.GeneratorState()
+		if err != nil {
+			return 0, err
+		}
+		t.mode = stochastic
+		if bytes.Equal(before, after) {
+			t.mode = deterministic
+		}
+	}
+	return loss, nil
+}
+
+// input makes n uint8 images NHWC a float32 tensor NCHW in [0,1].
+func (t *session) input(s *torch.Scope, images []uint8, n int) torch.Tensor {
+	x := s.ToDevice(s.FromUint8(images, n, t.Train.H, t.Train.W, t.Train.C), t.Device)
+	x = s.To(s.Permute(x, 0, 3, 1, 2), torch.Float32)
+	return s.Div(x, s.ToDevice(s.Full(255), t.Device))
+}
+
+// score is how well the network does on the validation images.
+type score struct{ loss, top1 float64 }
+
+// evaluate returns mean cross-entropy and share of correct predictions, in evaluation mode. A NaN among the logits makes
+// the loss NaN.
+func (t *session) evaluate(ctx context.Context, s *torch.Scope) (score, error) {
+	if err := t.module.SetTraining(false); err != nil {
+		return score{}, err
+	}
+	v := t.Val
+	size := v.H * v.W * v.C
+	loss, correct := 0.0, 0
+	for from := 0; from < v.N; from += t.Recipe.EvalBatch {
+		if err := ctx.Err(); err != nil {
+			return score{}, err
+		}
+		n := min(t.Recipe.EvalBatch, v.N-from)
+		err := s.Step(func(s *torch.Scope) error {
+			x := t.input(s, v.Images[from*size:(from+n)*size], n)
+			logits, err := t.module.Forward(s, x, t.manifest.Mean, t.manifest.Std).Float32s()
+			if err != nil {
+				return err
+			}
+			k := len(logits) / n
+			for i, y := range v.Labels[from : from+n] {
+				z := logits[i*k : (i+1)*k]
+				loss += crossEntropy(z, y)
+				if slices.Index(z, slices.Max(z)) == int(y) { // ties go to the lowest class
+					correct++
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return score{}, fmt.Errorf("images from %d: %w", from, err)
+		}
+	}
+	return score{loss / float64(v.N), float64(correct) / float64(v.N)}, nil
+}
+
+// nonFiniteTensor returns the name of a parameter or buffer that is not finite, "" when all are.
+func (t *session) nonFiniteTensor(s *torch.Scope) (name string, err error) {
+	for _, info := range t.module.Tensors() {
+		if !info.DType.Floating() {
+			continue
+		}
+		bad := false
+		err := s.Step(func(s *torch.Scope) (err error) {
+			v := t.module.Get(s, info.Name)
+			if err := s.Err(); err != nil {
+				return err
+			}
+			bad, err = v.HasNonFinite()
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+		if bad {
+			return info.Name, nil
+		}
+	}
+	return "", nil
+}
+
+// nonFinite blames an update of the current epoch, counted from 0.
+func (t *session) nonFinite(what string, update, updates int) error {
+	e := &NonFiniteError{
+		What: what, Epoch: t.state.Epoch + 1, Update: t.state.Epoch*updates + update + 1,
+		LR: t.Recipe.LearningRate(t.state.Epoch, update, updates), Checkpoint: t.savedCheckpoint(),
+	}
+	if t.saved {
+		e.SavedEpoch = t.state.Epoch
+	}
+	return e
+}
+
+func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+
+// crossEntropy is logsumexp(z) - z[y] in float64.
+func crossEntropy(z []float32, y int64) float64 {
+	top := z[0]
+	for _, v := range z {
+		top = max(top, v)
+	}
+	sum := 0.0
+	for _, v := range z {
+		sum += math.Exp(float64(v) - float64(top))
+	}
+	return math.Log(sum) + float64(top) - float64(z[y])
+}
