@@ -1,0 +1,617 @@
+package report
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/csv"
+	"fmt"
+	"image/color"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gonum.org/v1/plot/vg"
+
+	"sat/analysis"
+)
+
+// ln100 is the largest possible SAT: every image transfers, both ways.
+var ln100 = math.Log(100)
+
+// figures returns the figures this run has the data for, in the order of the page.
+func figures(r *Run) []*figure {
+	var out []*figure
+	for _, f := range []*figure{
+		satFigure(r), groupsFigure(r), eigenvalueFigure(r), distanceFigure(r), sweepFigure(r), curvesFigure(r),
+	} {
+		if f != nil {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// displayOrder is the order of rows in figures: by cluster when there are clusters, else that of sat.csv.
+func (r *Run) displayOrder() []int {
+	if r.Clusters != nil {
+		return r.Clusters.Order
+	}
+	order := make([]int, len(r.Models))
+	for i := range order {
+		order[i] = i
+	}
+	return order
+}
+
+func (r *Run) names() []string {
+	names := make([]string, len(r.Models))
+	for i := range r.Models {
+		names[i] = r.Models[i].Name
+	}
+	return names
+}
+
+// clusterNumbers returns the cluster of each model, nil when models were not clustered.
+func (r *Run) clusterNumbers() []int {
+	if r.Clusters == nil {
+		return nil
+	}
+	numbers := make([]int, len(r.Models))
+	for i := range r.Models {
+		numbers[i] = r.Models[i].Cluster
+	}
+	return numbers
+}
+
+// groupOf names what models are compared by: the group of the central claim, else what run.json calls family or
+// architecture.
+func (m *Model) groupOf() string { return cmp.Or(m.Group, m.Info.Family, m.Info.Architecture) }
+
+// secondStrip shows the base architecture, where it is known and differs between models.
+func (r *Run) secondStrip() *strip {
+	s := &strip{title: "Base architecture", values: make([]string, len(r.Models))}
+	distinct := map[string]bool{}
+	for i := range r.Models {
+		s.values[i] = r.Models[i].Architecture
+		if s.values[i] != "" {
+			distinct[s.values[i]] = true
+		}
+	}
+	if len(distinct) == 0 {
+		return nil
+	}
+	return s
+}
+
+// images describes the number of common images behind the pairs, for example "346 to 358".
+func (r *Run) images() string {
+	if len(r.Pairs) == 0 {
+		return "0"
+	}
+	lo, hi := r.Pairs[0].NBoth, r.Pairs[0].NBoth
+	for _, p := range r.Pairs {
+		lo, hi = min(lo, p.NBoth), max(hi, p.NBoth)
+	}
+	if lo == hi {
+		return strconv.Itoa(lo)
+	}
+	return fmt.Sprintf("%d to %d", lo, hi)
+}
+
+// satRange gives the colours of the similarity matrix: from just below the lowest score of a pair that is not floored
+// up to ln 100. Floored pairs, at an arbitrary low number, take the lowest colour and do not spend the palette.
+func satRange(r *Run) (lo, hi float64) {
+	lo = ln100 - 0.5 // the palette never spans less, or noise would look like structure
+	for _, p := range r.Pairs {
+		if p.Status != analysis.StatusFloored && p.SAT < lo {
+			lo = p.SAT
+		}
+	}
+	for i := range r.Models {
+		if s := r.Models[i].Self; s.Fooled > 0 && s.SAT < lo {
+			lo = s.SAT
+		}
+	}
+	return math.Floor(lo*10) / 10, ln100
+}
+
+func satTicks(lo, hi float64) (out []tick) {
+	step := 0.5
+	if hi-lo > 4 {
+		step = 1
+	}
+	for v := math.Ceil(lo/step) * step; v < hi-0.3*step; v += step {
+		out = append(out, tick{v, fmt.Sprintf("%.1f = %s %%", v, formatPercent(math.Exp(v)))})
+	}
+	return append(out, tick{hi, fmt.Sprintf("%.1f = 100 %%", hi)})
+}
+
+// formatPercent gives two significant digits, as fits an axis.
+func formatPercent(v float64) string {
+	if v >= 9.95 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 2, 64)
+}
+
+func satFigure(r *Run) *figure {
+	lo, hi := satRange(r)
+	h := &heatmap{
+		title:  "Similarity by attack transferability (SAT)",
+		note:   r.scopeLine() + " Diagonal: success of the attack on the model it was made on.",
+		matrix: r.SAT, order: r.displayOrder(), names: r.names(), clusters: r.clusterNumbers(), second: r.secondStrip(),
+		lo: lo, hi: hi, barTitle: "SAT = ln of the percentage fooled", barTicks: satTicks(lo, hi),
+		format:  r.cellLabel,
+		missing: "no image that both models classify correctly",
+	}
+	alt := fmt.Sprintf("Heatmap of the similarity of %s. ", plural(len(r.Models), "model", "models"))
+	if mean := analysis.Summarize(r.Pairs); mean.Pairs > 0 {
+		alt += fmt.Sprintf("Mean over %s of different models %.2f, median %.2f. ", plural(mean.Pairs, "pair", "pairs"), mean.Mean, mean.Median)
+	}
+	if r.Clusters != nil {
+		alt += fmt.Sprintf("Rows and columns are in the order of %d clusters. ", r.Clusters.K)
+	}
+	return h.figure("figD1_sat_matrix", alt+"The numbers are in the table of pairs.")
+}
+
+// cellLabel is what stands in a cell of the similarity matrix. The number of a pair at the floor would mean nothing.
+func (r *Run) cellLabel(i, j int) string {
+	state := r.Models[i].Self.Status
+	if i != j {
+		state = r.Pair(i, j).Status
+	}
+	if state == analysis.StatusFloored {
+		return "floor"
+	}
+	return score(r.SAT.At(i, j))
+}
+
+// scopeLine says what the scores rest on.
+func (r *Run) scopeLine() string {
+	s := plural(len(r.Models), "model", "models")
+	if r.Info.Data.Name != "" {
+		s += " on " + r.Info.Data.Name
+	}
+	s += ", " + r.images() + " common images per pair"
+	if a := r.attackLine(); a != "" {
+		s += ", " + a
+	}
+	return s + "."
+}
+
+// attackLine says in a few words which attack was used, "" when run.json does not tell.
+func (r *Run) attackLine() string {
+	a := r.Info.Attack
+	var parts []string
+	if a["method"] != "" {
+		parts = append(parts, strings.ToUpper(a["method"]))
+	}
+	if a["epsilon"] != "" {
+		parts = append(parts, "ε\u00a0=\u00a0"+a["epsilon"])
+	}
+	if a["steps"] != "" {
+		parts = append(parts, a["steps"]+"\u00a0steps")
+	}
+	return strings.Join(parts, ", ")
+}
+
+func distanceFigure(r *Run) *figure {
+	if r.Distance == nil {
+		return nil
+	}
+	hi := 0.0
+	for _, v := range r.Distance.Values {
+		hi = max(hi, v)
+	}
+	if hi == 0 {
+		hi = 1 // all models in one place: one colour, and a bar that still has a scale
+	}
+	h := &heatmap{
+		title:  "Distance of the spectral features",
+		note:   "Euclidean distance between the rows that were clustered; dark means close.",
+		matrix: r.Distance, order: r.displayOrder(), names: r.names(), clusters: r.clusterNumbers(), second: r.secondStrip(),
+		lo: 0, hi: hi, barTitle: "distance", barTicks: ticks(0, hi),
+		format: func(i, j int) string { return score(r.Distance.At(i, j)) },
+	}
+	return h.figure("figC1_spectral_distance_named", fmt.Sprintf("Heatmap of the distances between the spectral features of %s, from 0 to %.2f. "+
+		"Blocks on the diagonal are the clusters.", plural(len(r.Models), "model", "models"), hi))
+}
+
+func eigenvalueFigure(r *Run) *figure {
+	c := r.Clusters
+	if c == nil || len(c.Eigenvalues) < 2 {
+		return nil
+	}
+	rows := [][]string{{"index", "eigenvalue"}}
+	xs := make([]float64, len(c.Eigenvalues))
+	for i, v := range c.Eigenvalues {
+		xs[i] = float64(i + 1)
+		rows = append(rows, []string{strconv.Itoa(i + 1), analysis.FormatFloat(v)})
+	}
+	gap := c.Eigengap
+	if math.IsNaN(gap) && c.K < len(c.Eigenvalues) {
+		gap = c.Eigenvalues[c.K] - c.Eigenvalues[c.K-1]
+	}
+	note := fmt.Sprintf("Smallest eigenvalues of the Laplacian of the similarity graph; k = %s were used.", plural(c.K, "cluster", "clusters"))
+	alt := fmt.Sprintf("Eigenvalues 1 to %d of the graph Laplacian, rising from %.3g to %.3g. The gap after eigenvalue %d is %.3g.",
+		len(xs), c.Eigenvalues[0], c.Eigenvalues[len(xs)-1], c.K, gap)
+	const height = 2.7 * vg.Inch
+	width := vg.Length(5 * vg.Inch)
+	return &figure{Stem: "spectral_eigenvalues", Title: "Eigenvalues and eigengap", Alt: alt, CSV: csvBytes(rows), width: width, height: height,
+		draw: func(p pen) {
+			top := p.heading("Eigenvalues and eigengap", note)
+			lo, hi := min(0, c.Eigenvalues[0]), c.Eigenvalues[len(xs)-1]
+			span := max(hi-lo, 1e-9)
+			a := &panel{pen: p, x0: margin + 34, y0: margin + 30, x1: width - margin - 4, y1: top - 6,
+				xmin: 0.5, xmax: float64(len(xs)) + 0.5, ymin: lo - 0.04*span, ymax: hi + 0.08*span}
+			var at []tick
+			for i := range xs {
+				at = append(at, tick{xs[i], strconv.Itoa(i + 1)})
+			}
+			a.axes(at, ticks(a.ymin, a.ymax), true, true)
+			p.text((a.x0+a.x1)/2, margin+6, "index of the eigenvalue", lettering{size: smallSize, align: 0.5, color: muted})
+			p.text(margin+4, (a.y0+a.y1)/2, "eigenvalue", lettering{size: smallSize, align: 0.5, color: muted, upright: true})
+			if c.K < len(xs) {
+				x := a.X(float64(c.K) + 0.5)
+				below, above := a.Y(c.Eigenvalues[c.K-1]), a.Y(c.Eigenvalues[c.K])
+				p.dashed(0.8, accent, []vg.Length{3, 2}, vg.Point{X: x, Y: a.y0}, vg.Point{X: x, Y: a.y1})
+				p.line(2.2, accent, vg.Point{X: x, Y: below}, vg.Point{X: x, Y: above})
+				label := fmt.Sprintf("gap %.3f after k = %d", gap, c.K)
+				style := lettering{size: smallSize, color: accent, bold: true}
+				// Eigenvalues ascend, so the room is right of the line at the bottom and left of it at the top.
+				if x+4+textWidth(label, smallSize, true) <= a.x1 {
+					p.text(x+4, a.y0+8, label, style)
+				} else {
+					style.align = 1
+					p.text(x-4, a.y1-6, label, style)
+				}
+			}
+			a.curve(xs, c.Eigenvalues, 0.8, muted)
+			for i, v := range c.Eigenvalues {
+				fill := clusterColors[0]
+				if i >= c.K {
+					fill = undefinedFill
+				}
+				p.dot(a.X(xs[i]), a.Y(v), 2.6, fill)
+			}
+		}}
+}
+
+// groupsFigure shows the central claim: one dot per pair, pairs of one group against pairs of different groups.
+func groupsFigure(r *Run) *figure {
+	g := r.Groups
+	if g == nil {
+		return nil
+	}
+	var sets [2][]*analysis.Pair // within, across
+	var floored [2]int
+	rows := [][]string{{"a", "b", "same_group", "sat", "status"}}
+	lo, hi := ln100-0.5, ln100
+	for k := range r.Pairs {
+		p := &r.Pairs[k]
+		set, same := 1, "0"
+		if r.groupOfName(p.A) == r.groupOfName(p.B) {
+			set, same = 0, "1"
+		}
+		rows = append(rows, []string{p.A, p.B, same, analysis.FormatFloat(p.SAT), string(p.Status)})
+		switch p.Status {
+		case analysis.StatusEmpty:
+		case analysis.StatusFloored:
+			floored[set]++
+		default:
+			sets[set] = append(sets[set], p)
+			lo = min(lo, p.SAT)
+		}
+	}
+	means := [2]GroupMean{g.Within, g.Across}
+	for k, m := range means {
+		// A mean that includes floored pairs may lie below every dot.
+		if floored[k] == 0 || m.Summary.Mean > lo-1 {
+			lo = min(lo, m.Summary.Mean)
+		}
+		if m.Interval.known() && floored[k] == 0 {
+			lo, hi = min(lo, m.Interval.Lo), max(hi, m.Interval.Hi)
+		}
+	}
+	lo = math.Floor(lo*10)/10 - 0.05
+	names := [2]string{"Same architecture,\nother seed", "Different\narchitecture"}
+	const title = "Is the similarity of models decided by their architecture?"
+	note := "Each dot is a pair of models. Diamond: mean; line: " + lineMeaning(means) + "."
+	width, height := vg.Length(figureWidth), vg.Length(3.6*vg.Inch)
+	alt := fmt.Sprintf("Dot plot. %s with the same architecture and another seed: mean SAT %.2f. %s of different architectures: mean %.2f. %s.",
+		plural(means[0].Summary.Pairs, "pair", "pairs"), means[0].Summary.Mean, plural(means[1].Summary.Pairs, "pair", "pairs"), means[1].Summary.Mean, g.verdictText())
+	return &figure{Stem: "same_vs_different", Title: title, Alt: alt, CSV: csvBytes(rows), width: width, height: height,
+		draw: func(p pen) {
+			top := p.heading(title, note)
+			drawBox(p, margin, top-1, g)
+			a := &panel{pen: p, x0: margin + 84, y0: margin + 32, x1: width - margin - 6, y1: top - 26, xmin: lo, xmax: hi + 0.03*(hi-lo), ymin: 0, ymax: 1}
+			for _, t := range satTicks(lo, ln100) {
+				x := a.X(t.at)
+				p.line(0.5, faint, vg.Point{X: x, Y: a.y0}, vg.Point{X: x, Y: a.y1})
+				p.line(0.5, muted, vg.Point{X: x, Y: a.y0}, vg.Point{X: x, Y: a.y0 - 2.5})
+				p.text(x, a.y0-8, t.label, lettering{size: smallSize, color: muted, align: 0.5})
+			}
+			p.line(0.7, muted, vg.Point{X: a.x0, Y: a.y0}, vg.Point{X: a.x1, Y: a.y0})
+			p.text((a.x0+a.x1)/2, margin+7, "SAT of the pair (ln of the percentage fooled)", lettering{size: smallSize, color: muted, align: 0.5})
+			lane := (a.y1 - a.y0) / 2
+			for k, set := range sets {
+				mid := a.y1 - lane*(vg.Length(k)+0.5)
+				c := []color.RGBA{clusterColors[0], clusterColors[1]}[k]
+				y := mid + 5
+				for i, line := range strings.Split(names[k], "\n") {
+					p.text(a.x0-8, y-10*vg.Length(i), line, lettering{size: textSize, align: 1, bold: true})
+				}
+				p.text(a.x0-8, y-20, plural(means[k].Summary.Pairs, "pair", "pairs"), lettering{size: smallSize, align: 1, color: muted})
+				drawSwarm(a, set, mid-6, 0.34*lane, c)
+				drawMean(a, means[k], set, mid+0.42*lane, floored[k])
+			}
+		}}
+}
+
+// lineMeaning says what the line through the mean spans: confidence intervals where the run has them, else the middle
+// half of the pairs, which describes the pairs and claims nothing.
+func lineMeaning(means [2]GroupMean) string {
+	if means[0].Interval.known() || means[1].Interval.known() {
+		return "its 95 % confidence interval"
+	}
+	return "the middle half of the pairs"
+}
+
+func (r *Run) groupOfName(name string) string {
+	for i := range r.Models {
+		if r.Models[i].Name == name {
+			return r.Models[i].Group
+		}
+	}
+	return ""
+}
+
+// drawSwarm places one dot per pair along x and moves dots that would cover each other up and down, within half a lane.
+// The dots are as large as lets all of them find room.
+func drawSwarm(a *panel, pairs []*analysis.Pair, mid, half vg.Length, c color.RGBA) {
+	xs := make([]vg.Length, len(pairs))
+	for i, p := range pairs {
+		xs[i] = a.X(p.SAT)
+	}
+	slices.Sort(xs)
+	radius := vg.Length(2.4)
+	rise, fits := swarm(xs, radius, half)
+	for !fits && radius > 0.4 {
+		radius *= 0.85
+		rise, fits = swarm(xs, radius, half)
+	}
+	for i, x := range xs {
+		a.dot(x, mid+rise[i], radius, c)
+	}
+}
+
+// swarm returns how far each of the dots at the ascending positions xs is moved up, and whether none covers another.
+func swarm(xs []vg.Length, radius, half vg.Length) (rise []vg.Length, fits bool) {
+	step := 0.5 * radius
+	levels := 2*int(half/step) + 1
+	reach := 2.15 * radius // centres this far apart leave a gap
+	rise, fits = make([]vg.Length, len(xs)), true
+	first := 0 // dots before it are too far left to touch
+	for i, x := range xs {
+		for x-xs[first] > reach {
+			first++
+		}
+		placed := false
+		for k := range levels { // the middle, then further and further up and down
+			y := vg.Length((k+1)/2) * step
+			if k%2 == 0 {
+				y = -y
+			}
+			free := true
+			for j := first; j < i && free; j++ {
+				dx, dy := x-xs[j], y-rise[j]
+				free = dx*dx+dy*dy >= reach*reach
+			}
+			if free {
+				rise[i], placed = y, true
+				break
+			}
+		}
+		fits = fits && placed
+	}
+	return rise, fits
+}
+
+// drawMean draws the mean and the line of lineMeaning above the dots.
+func drawMean(a *panel, m GroupMean, pairs []*analysis.Pair, y vg.Length, floored int) {
+	if math.IsNaN(m.Summary.Mean) {
+		return
+	}
+	label := fmt.Sprintf("mean %.2f", m.Summary.Mean)
+	span := m.Interval
+	if span.known() {
+		label += intervalText(span)
+	} else if floored == 0 && len(pairs) > 1 {
+		scores := make([]float64, len(pairs))
+		for i, p := range pairs {
+			scores[i] = p.SAT
+		}
+		slices.Sort(scores)
+		span = Interval{analysis.Quantile(scores, 0.25), analysis.Quantile(scores, 0.75)}
+	}
+	if floored > 0 {
+		label += fmt.Sprintf(", median %.2f, %d at the floor", m.Summary.Median, floored)
+	}
+	left, right := a.X(m.Summary.Mean)-4, a.X(m.Summary.Mean)+4
+	if span.known() {
+		lo, hi := max(a.X(span.Lo), a.x0), min(a.X(span.Hi), a.x1)
+		a.line(1.2, ink, vg.Point{X: lo, Y: y}, vg.Point{X: hi, Y: y})
+		for _, x := range []vg.Length{lo, hi} {
+			a.line(1.2, ink, vg.Point{X: x, Y: y - 2.5}, vg.Point{X: x, Y: y + 2.5})
+		}
+		left, right = min(left, lo), max(right, hi)
+	}
+	if x := a.X(m.Summary.Mean); x >= a.x0 {
+		var diamond vg.Path
+		diamond.Move(vg.Point{X: x - 4, Y: y})
+		diamond.Line(vg.Point{X: x, Y: y + 4})
+		diamond.Line(vg.Point{X: x + 4, Y: y})
+		diamond.Line(vg.Point{X: x, Y: y - 4})
+		diamond.Close()
+		a.SetColor(ink)
+		a.Fill(diamond)
+	}
+	style := lettering{size: smallSize, bold: true}
+	if right+6+textWidth(label, smallSize, true) <= a.x1 {
+		a.text(max(right, a.x0)+6, y, label, style)
+	} else {
+		style.align = 1
+		a.text(left-6, y, label, style)
+	}
+}
+
+// drawBox states the test above the plot, where no dot can lie under it.
+func drawBox(p pen, x, top vg.Length, g *Groups) {
+	parts := []struct {
+		text string
+		bold bool
+	}{
+		{"difference of the means " + score(g.Difference) + intervalText(g.Interval), false},
+		{"p = " + plainP(g.P), true},
+		{g.testText(), false},
+	}
+	const gap, height = vg.Length(10), vg.Length(15)
+	at := x + gap
+	for _, part := range parts {
+		p.text(at, top-height/2, part.text, lettering{size: smallSize, bold: part.bold})
+		at += textWidth(part.text, smallSize, part.bold) + gap
+	}
+	p.outline(x, top-height, at, top, 0.6, muted)
+}
+
+func sweepFigure(r *Run) *figure {
+	if len(r.Sweep) < 2 {
+		return nil
+	}
+	rows := [][]string{{"epsilon", "model", "group", "n_both", "n_fooled", "percent"}}
+	xs := make([]float64, len(r.Sweep))
+	lines := make([][]float64, len(r.Models))
+	xTicks := make([]tick, len(r.Sweep))
+	chosen := -1
+	lo := 100.0
+	for k, p := range r.Sweep {
+		xs[k] = 255 * p.Epsilon
+		xTicks[k] = tick{xs[k], p.Label}
+		if p.Chosen {
+			chosen = k
+		}
+		for i, c := range p.Counts {
+			lines[i] = append(lines[i], c.Percent)
+			rows = append(rows, []string{p.Label, c.Model, r.Models[i].groupOf(), strconv.Itoa(c.N), strconv.Itoa(c.Fooled), analysis.FormatFloat(c.Percent)})
+			if !math.IsNaN(c.Percent) {
+				lo = min(lo, c.Percent)
+			}
+		}
+	}
+	groups, colors := r.lineColors()
+	width, height := vg.Length(figureWidth), vg.Length(3.2*vg.Inch)
+	const title = "White-box success of the attack"
+	note := "Share of the images a model gets right that the attack, made on that model, turns wrong."
+	alt := fmt.Sprintf("Lines of white-box success against epsilon, one per model. Lowest value %.1f per cent.", lo)
+	if chosen >= 0 {
+		alt += fmt.Sprintf(" The run uses epsilon %s.", r.Sweep[chosen].Label)
+	}
+	return &figure{Stem: "whitebox_sweep", Title: title, Alt: alt, CSV: csvBytes(rows), width: width, height: height, draw: func(p pen) {
+		top := p.heading(title, note)
+		legendWidth := sideLegendWidth(groups)
+		span := xs[len(xs)-1] - xs[0]
+		a := &panel{pen: p, x0: margin + 34, y0: margin + 32, x1: width - margin - legendWidth, y1: top - 8,
+			xmin: xs[0] - 0.04*span, xmax: xs[len(xs)-1] + 0.04*span, ymin: math.Floor(lo/10) * 10, ymax: 101}
+		if a.ymin == 100 {
+			a.ymin = 90
+		}
+		if chosen >= 0 {
+			x := a.X(xs[chosen])
+			p.fill(x-7, a.y0, x+7, a.y1, faint)
+			p.text(x, a.y1+5, "used", lettering{size: smallSize, align: 0.5, bold: true})
+		}
+		a.axes(xTicks, ticks(a.ymin, 100), true, true)
+		if a.ymin < 95 {
+			p.dashed(0.8, accent, []vg.Length{4, 2}, vg.Point{X: a.x0, Y: a.Y(95)}, vg.Point{X: a.x1, Y: a.Y(95)})
+			p.text(a.x1, a.Y(95)-6, "95 %", lettering{size: smallSize, color: accent, bold: true, align: 1})
+		}
+		for i, ys := range lines {
+			c := colors[r.Models[i].groupOf()]
+			a.curve(xs, ys, 1, c)
+			for k, y := range ys {
+				if !math.IsNaN(y) {
+					p.dot(a.X(xs[k]), a.Y(y), 1.8, c)
+				}
+			}
+		}
+		p.text((a.x0+a.x1)/2, margin+6, "ε (largest change of a pixel)", lettering{size: smallSize, align: 0.5, color: muted})
+		p.text(margin+4, (a.y0+a.y1)/2, "images fooled, %", lettering{size: smallSize, align: 0.5, color: muted, upright: true})
+		sideLegend(p, a.x1+12, a.y1, groups, colors)
+	}}
+}
+
+// lineColors gives each group of models a colour; groups beyond the palette share grey, and the legend says so.
+func (r *Run) lineColors() (groups []string, colors map[string]color.RGBA) {
+	var names []string
+	for i := range r.Models {
+		names = append(names, r.Models[i].groupOf())
+	}
+	groups, colors = colorize(names, clusterColors)
+	if len(groups) == 1 && groups[0] == "" {
+		return nil, colors
+	}
+	if len(groups) <= len(clusterColors) {
+		return groups, colors
+	}
+	for _, g := range groups {
+		colors[g] = clusterColors[0]
+	}
+	return nil, colors
+}
+
+func sideLegendWidth(groups []string) vg.Length {
+	if len(groups) == 0 {
+		return 6
+	}
+	return 12 + 14 + widest(groups, smallSize) + 4
+}
+
+func sideLegend(p pen, x, top vg.Length, groups []string, colors map[string]color.RGBA) {
+	for i, g := range groups {
+		y := top - 5 - 11*vg.Length(i)
+		p.line(2, colors[g], vg.Point{X: x, Y: y}, vg.Point{X: x + 10, Y: y})
+		p.text(x+14, y, g, lettering{size: smallSize})
+	}
+}
+
+// csvBytes writes rows as CSV.
+func csvBytes(rows [][]string) []byte {
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	_ = w.WriteAll(rows) // a bytes.Buffer takes everything
+	return b.Bytes()
+}
+
+func matrixCSV(m *analysis.Matrix, order []int) []byte {
+	header := []string{"model"}
+	for _, j := range order {
+		header = append(header, m.Names[j])
+	}
+	rows := [][]string{header}
+	for _, i := range order {
+		row := []string{m.Names[i]}
+		for _, j := range order {
+			row = append(row, analysis.FormatFloat(m.At(i, j)))
+		}
+		rows = append(rows, row)
+	}
+	return csvBytes(rows)
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return thousands(n) + " " + many
+}

@@ -1,0 +1,162 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"sat/analysis"
+)
+
+// markdown writes the report as text: the same content as the page, without what needs a pointer.
+func markdown(r *Run, figs []*figure) ([]byte, error) {
+	var b bytes.Buffer
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	title := r.Info.Title
+	if title == "" {
+		title = "How similar are these image classifiers?"
+	}
+	line("# %s\n", title)
+	line("Similarity by attack transferability (SAT): how often adversarial images made on one model fool another, both ways; "+
+		"the natural logarithm of the percentage, at most ln 100 = 4.61.\n\n%s\n", r.scopeLine())
+	if list := r.warnings(); len(list) > 0 {
+		line("## Before you use these numbers\n")
+		for _, w := range list {
+			line("- %s", w)
+		}
+		line("")
+	}
+	has := func(stem string) bool {
+		return slices.ContainsFunc(figs, func(f *figure) bool { return f.Stem == stem })
+	}
+	picture := func(stem string) {
+		for _, f := range figs {
+			if f.Stem == stem {
+				line("![%s](figures/%s.svg)\n", strings.NewReplacer("[", "(", "]", ")").Replace(f.Alt), f.Stem)
+			}
+		}
+	}
+
+	line("## Similarity\n")
+	picture("figD1_sat_matrix")
+	all := analysis.Summarize(r.Pairs)
+	line("Mean over %s of different models: %s, median %s; %d at the floor, %d undefined.\n",
+		plural(all.Pairs, "pair", "pairs"), score(all.Mean), score(all.Median), all.Floored, all.Excluded)
+
+	line("## Does the architecture decide?\n")
+	if g := r.Groups; g != nil {
+		line("%s (%s).\n", g.verdictText(), g.testText())
+		picture("same_vs_different")
+		line("| pairs of | pairs | mean SAT | median | at the floor |\n|---|--:|--:|--:|--:|")
+		for _, m := range append([]GroupMean{named(g.Within, "same architecture"), named(g.Across, "different architecture")}, g.Groups...) {
+			line("| %s | %d | %s%s | %s | %d |", cell(m.Name), m.Summary.Pairs, score(m.Summary.Mean), intervalText(m.Interval), score(m.Summary.Median), m.Summary.Floored)
+		}
+		line("")
+	} else {
+		line("Not run.\n")
+	}
+
+	line("## Clusters\n")
+	if c := r.Clusters; c != nil {
+		for k := 1; k <= c.K; k++ {
+			var names, words []string
+			for _, i := range r.members(k) {
+				names = append(names, r.Models[i].Name)
+			}
+			line("%d. %s", k, strings.Join(names, ", "))
+			if r.Keywords != nil {
+				for _, w := range r.Keywords[k-1] {
+					words = append(words, readable(w.Component)+": "+w.Value)
+				}
+				line("   Keywords: %s", strings.Join(words, "; "))
+			}
+		}
+		line("")
+		picture("spectral_eigenvalues")
+		picture("figC1_spectral_distance_named")
+	} else {
+		line("Not run.\n")
+	}
+
+	line("## What is near what\n\n| model | nearest | second | third | farthest | mean SAT |\n|---|---|---|---|---|--:|")
+	for _, i := range r.displayOrder() {
+		others := r.neighbours(i)
+		entry := func(k int) string {
+			if k < 0 || k >= len(others) {
+				return "–"
+			}
+			n := r.neighbourText(i, others[k])
+			return strings.TrimSpace(cell(n.Name) + " " + n.Score + " " + n.Interval)
+		}
+		line("| %s | %s | %s | %s | %s | %s |", cell(r.Models[i].Name), entry(0), entry(1), entry(2), entry(len(others)-1), score(r.meanTo(i)))
+	}
+
+	line("\n## Models and attack\n\n| model | accuracy, %% | fooled by its own attack |\n|---|--:|--:|")
+	for _, i := range r.displayOrder() {
+		m := &r.Models[i]
+		line("| %s | %.1f | %d of %d |", cell(m.Name), m.Top1, m.Self.Fooled, m.Self.N)
+	}
+	line("")
+	if len(r.Sweep) > 0 {
+		if has("whitebox_sweep") {
+			picture("whitebox_sweep")
+		}
+		line("| ε | lowest white-box success | SAT, same architecture | SAT, different | difference | p |\n|---|--:|--:|--:|--:|--:|")
+		for _, s := range r.Sweep {
+			low := math.Inf(1)
+			for _, c := range s.Counts {
+				if !math.IsNaN(c.Percent) {
+					low = min(low, c.Percent)
+				}
+			}
+			used := ""
+			if s.Chosen {
+				used = " (used)"
+			}
+			line("| %s%s | %.1f %% | %s | %s | %s | %s |", s.Label, used, low, score(s.Within), score(s.Across), score(s.Difference), formatP(s.P))
+		}
+		line("")
+	}
+	for _, status := range []analysis.Status{analysis.StatusEmpty, analysis.StatusFloored, analysis.StatusSmall} {
+		if n := len(r.pairsWith(status)); n > 0 {
+			line("%s with status %s.\n", plural(n, "pair", "pairs"), status)
+		}
+	}
+	picture("training_curves")
+
+	list, err := compare(r)
+	if err != nil {
+		return nil, err
+	}
+	line("## Beside the paper\n")
+	if !r.paperScale() {
+		line("Another scale than the paper's 69 ImageNet models: agreement in number is not expected.\n")
+	}
+	line("| where | quantity | paper | ours | difference | verdict |\n|---|---|---|---|--:|---|")
+	for _, c := range list {
+		ours, difference := "–", "–"
+		if !math.IsNaN(c.Ours) {
+			ours = fmt.Sprintf("%.2f%s (%s)", c.Ours, intervalText(c.Interval), c.OurScope)
+			difference = differenceText(c.difference())
+		}
+		line("| %s | %s | %s (%s) | %s | %s | %s |", c.Where, cell(c.Quantity), minus(c.expected()), cell(c.Scope), ours, difference, c.Verdict)
+	}
+
+	line("\n## Settings\n")
+	for _, name := range sortedKeys(r.Settings) {
+		for _, kv := range pairsOf(r.Settings[name]) {
+			line("- %s: %s = %s", name, kv.Key, kv.Value)
+		}
+	}
+	for _, kv := range pairsOf(r.Info.Versions) {
+		line("- version of %s: %s", kv.Key, kv.Value)
+	}
+	return b.Bytes(), nil
+}
+
+func named(m GroupMean, name string) GroupMean { m.Name = name; return m }
+
+// cell keeps a text inside one table cell.
+func cell(s string) string { return strings.NewReplacer("|", "\\|", "\n", " ").Replace(s) }
