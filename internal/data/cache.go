@@ -71,7 +71,12 @@ func loadCached(ctx context.Context, f *Folder, t EvalTransform, o LoadOptions) 
 	case !errors.Is(err, fs.ErrNotExist) && o.Warn != nil:
 		o.Warn(fmt.Sprintf("image cache %s: %v; decoding again", path, err))
 	}
-	if err := writeCache(ctx, path, key, f, t, o); err != nil {
+	err = writeCache(ctx, path, key, f, t, o)
+	var bad *renderError
+	if errors.As(err, &bad) {
+		return nil, bad
+	}
+	if err != nil {
 		return nil, fmt.Errorf("image cache: %w", err)
 	}
 	if s, err = openCache(path, key, f, t, o); err != nil {

@@ -145,8 +145,11 @@ func render(ctx context.Context, f *Folder, t EvalTransform, o LoadOptions, sink
 			}
 		case r.undecodable && o.OnBad == SkipBadImages:
 			sum.Skipped = append(sum.Skipped, Skipped{sample.ID, r.err.Error()})
+		case r.undecodable:
+			return sum, &renderError{fmt.Errorf("image %s: %w; replace it, or have bad images left out (--on-bad-image skip, on_bad_image)",
+				sample.File, r.err)}
 		default:
-			return sum, fmt.Errorf("image %s: %w", sample.File, r.err)
+			return sum, &renderError{fmt.Errorf("image %s: %w", sample.File, r.err)}
 		}
 		<-tokens
 		if o.Progress != nil {
@@ -160,6 +163,12 @@ func render(ctx context.Context, f *Folder, t EvalTransform, o LoadOptions, sink
 	sum.Content = hex.EncodeToString(content.Sum(nil))
 	return sum, nil
 }
+
+// renderError is about an image, not about the place its pixels were to go to.
+type renderError struct{ err error }
+
+func (e *renderError) Error() string { return e.err.Error() }
+func (e *renderError) Unwrap() error { return e.err }
 
 // rendered is the outcome for one image.
 type rendered struct {

@@ -97,6 +97,7 @@ type Recipe struct {
 	DecayAllParams bool      `toml:"decay_all_params" doc:"biases and normalisation weights too"`
 	ClipGrad       float64   `toml:"clip_grad" min:"0" doc:"largest norm of the gradient; 0 = no limit"`
 	Sched          string    `toml:"sched" enum:"step cosine" doc:"course of the learning rate"`
+	SchedUnit      string    `toml:"sched_unit" enum:"epoch update" doc:"how often the learning rate changes"`
 	StepEpochs     int       `toml:"step_epochs" only:"sched=step" min:"1" doc:"epochs between two drops"`
 	Gamma          float64   `toml:"gamma" only:"sched=step" above:"0" max:"1" doc:"factor of a drop"`
 	WarmupEpochs   float64   `toml:"warmup_epochs" min:"0" doc:"epochs in which the learning rate rises from warmup_lr"`

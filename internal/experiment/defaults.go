@@ -16,7 +16,7 @@ var defaults = map[reflect.Type]any{
 	typeOf[Keywords]():   Keywords{BaseMap: "keywords", Attention: "presence", TF: "count", IDF: "smooth", Norm: "l2", Top: 5},
 	typeOf[Report]():     Report{Paper: true},
 	typeOf[Recipe](): Recipe{
-		Momentum: 0.9, Betas: []float64{0.9, 0.999}, Eps: 1e-8, Sched: "cosine", Gamma: 0.1, WarmupLR: 1e-6,
+		Momentum: 0.9, Betas: []float64{0.9, 0.999}, Eps: 1e-8, Sched: "cosine", SchedUnit: "epoch", Gamma: 0.1, WarmupLR: 1e-6,
 	},
 }
 

@@ -324,7 +324,7 @@ func TestInheritance(t *testing.T) {
 	}
 	long := c.Recipes["long"]
 	want := experiment.Recipe{Epochs: 40, Batch: 64, Opt: "adamw", Betas: []float64{0.9, 0.95}, Eps: 1e-6, LR: 0.1, LRScaleBatch: 256,
-		WeightDecay: 1e-4, DecayAllParams: true, ClipGrad: 1, Sched: "cosine", WarmupEpochs: 1, WarmupLR: 0.001, MinLR: 1e-5,
+		WeightDecay: 1e-4, DecayAllParams: true, ClipGrad: 1, Sched: "cosine", SchedUnit: "update", WarmupEpochs: 1, WarmupLR: 0.001, MinLR: 1e-5,
 		LabelSmoothing: 0.1, Shift: 2, HFlip: 0.5}
 	if !reflect.DeepEqual(*long, want) {
 		t.Errorf("recipe long is\n%+v, want\n%+v", *long, want)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -62,14 +63,15 @@ func TempName(base string) string {
 	return "." + base + tempMark + hex.EncodeToString(random[:])
 }
 
-// IsTemp reports whether name (without folder) was made by TempName.
+// IsTemp reports whether name (without folder) is that of a temporary file: made by TempName, or by os.CreateTemp with
+// the pattern ".NAME.tmp-*", as package torch does for module files.
 func IsTemp(name string) bool {
-	markAt := len(name) - 2*tempRandomBytes - len(tempMark)
-	if markAt < 1 || name[0] != '.' || name[markAt:markAt+len(tempMark)] != tempMark {
+	at := strings.LastIndex(name, tempMark)
+	if at < 1 || name[0] != '.' {
 		return false
 	}
-	_, err := hex.DecodeString(name[markAt+len(tempMark):])
-	return err == nil
+	random := name[at+len(tempMark):]
+	return random != "" && strings.Trim(random, "0123456789abcdef") == ""
 }
 
 // Lock takes an exclusive advisory lock on an open file; without wait it returns unix.EWOULDBLOCK when another open

@@ -1,0 +1,42 @@
+# Every target does its own set-up first: each works alone on a fresh machine.
+.PHONY: build demo test lint race bench goldens soak check-report clean
+
+build:
+	@scripts/setup.sh
+
+# The main job on real images: export, train, attack, transfer, compare, report. QUICK=1 takes under a minute.
+demo: build
+	@bin/sat run experiments/digits$(if $(QUICK),_quick).toml
+
+# All tests, then those of the packages that must also build and pass without cgo.
+test: build
+	go test ./...
+	CGO_ENABLED=0 go build -o /dev/null ./cmd/sat
+	CGO_ENABLED=0 go test $$(scripts/cgo-free.sh)
+
+race: build
+	go test -race ./torch/... ./attacks/... ./zoo/... ./internal/run/... ./internal/data/... ./internal/store/...
+
+lint:
+	@scripts/setup.sh dev
+	@scripts/lint.sh
+
+# kill -9 at random moments of the full demo; the resumed run must give the same bytes.
+soak: build
+	go test -run TestKilledRunEndsWithTheSameBytes -count=1 -timeout=2h -v ./cmd/sat -args -experiment=../../experiments/digits.toml
+
+# Measures against the Python peers in one run and prints the ratios.
+bench: build
+	@scripts/setup.sh peers
+	bin/sat bench attack --peer
+
+# Rebuilds the committed references of the tests in an environment of their own.
+goldens:
+	@scripts/setup.sh peers
+	@scripts/goldens/all.sh
+
+check-report: build
+	@scripts/check-report.sh
+
+clean:
+	rm -rf bin build third_party/env third_party/dev third_party/peers

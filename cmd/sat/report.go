@@ -1,0 +1,35 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"sat/analysis/report"
+)
+
+func reportCommand() *cli.Command {
+	return command(cli.Command{
+		Name:      "report",
+		Usage:     "write figures and report.html again from the result files of a run",
+		ArgsUsage: "RUN",
+		Action: func(c *cli.Context) error {
+			dir, err := oneArgument(c, "the folder of a run")
+			if err != nil {
+				return err
+			}
+			path, err := report.Write(c.Context, dir, report.Options{})
+			if err != nil {
+				return err
+			}
+			if c.Bool("json") {
+				return printJSON(c.App.Writer, struct {
+					SchemaVersion int    `json:"schema_version"`
+					Report        string `json:"report"`
+				}{schemaVersion, path})
+			}
+			_, err = fmt.Fprintln(c.App.Writer, path)
+			return err
+		},
+	}, "sat report runs/digits_quick")
+}

@@ -1,0 +1,33 @@
+// Package run turns an experiment into units of work, executes what is missing and writes the result files.
+//
+// # Units
+//
+// A unit is one idempotent piece of work with a content key: export a module, train a model, predict the clean images,
+// attack a shard of images on one source, show one source's images to one target. The key hashes everything that
+// determines the result: the keys or digests of its inputs, the parameters, the batch size and the number of threads
+// (kernels round differently for others), the kind of device, the version of the format. A unit's files appear under
+// their final names only when complete (package store), and a finished unit whose files verify is skipped. So a run that
+// was killed at any moment continues where it was and ends with the same bytes, a changed experiment recomputes only what
+// the change touches, and adding a model to M others costs its attack and 2M+1 transfer units.
+//
+// # Stages
+//
+//	prepare → export → train → evaluate → attack → transfer → similarity → analysis → report
+//
+// A stage ends before the next begins. Inside a stage tasks run on a few workers, each with the one module it needs:
+// a model is attacked once, not once per pair, and a target is loaded once for all sources. A model that fails (its
+// training diverges, its file is damaged) is left out from there on and named in the result, and the run ends with
+// ErrPartial; a cause outside the models (a full disk, an interrupt) ends the run at once with everything finished kept.
+//
+// # Files of a run
+//
+//	DIR/experiment.toml   the fully resolved experiment
+//	DIR/run.json          versions, machine, times: everything that may differ between equal runs
+//	DIR/units/STAGE/      units of work, see store.Unit
+//	DIR/models/NAME/      trained module and learning curve
+//	DIR/similarity/       sat.csv, sat.npy, pairs.csv, pairs_undirected.csv, self.csv, accuracy.csv
+//	DIR/analysis/         clusters, keywords, the comparison of groups
+//	DIR/sweep/            the same comparison at other epsilons
+//	DIR/figures/          figures of the report
+//	DIR/report.html       the report; also report.md and report.json
+package run

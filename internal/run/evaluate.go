@@ -1,0 +1,132 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"sat/attacks"
+	"sat/internal/store"
+	"sat/torch"
+	"sat/zoo"
+)
+
+// evaluateUnit is the clean predictions of one model.
+func (r *runner) evaluateUnit(m *member) (store.Unit, error) {
+	key, err := store.NewKey("evaluate", r.numerics(), map[string]string{"module": string(m.key), "images": m.images.Digest()})
+	return store.Unit{Stage: string(StageEvaluate), Name: m.Name, Key: key}, err
+}
+
+// evaluate predicts the clean images of every model.
+func (r *runner) evaluate(ctx context.Context) error {
+	if err := r.openImages(ctx); err != nil {
+		return err
+	}
+	var tasks []task
+	skipped := 0.0
+	for _, m := range r.members {
+		unit, err := r.evaluateUnit(m)
+		if err != nil {
+			return err
+		}
+		done, err := r.finished(unit)
+		if err != nil {
+			return err
+		}
+		if done {
+			skipped += passForward * float64(r.eval.Len())
+			r.skipped++
+			continue
+		}
+		tasks = append(tasks, task{model: m.Name, name: m.Name, passes: passForward * float64(r.eval.Len()),
+			do: func(ctx context.Context, w *torch.Worker, advance func(float64)) error {
+				return r.evaluateModel(ctx, w, m, unit, advance)
+			}})
+	}
+	return r.execute(ctx, StageEvaluate, tasks, skipped, fmt.Sprintf("%d models, %d images", len(r.members), r.eval.Len()))
+}
+
+func (r *runner) evaluateModel(ctx context.Context, w *torch.Worker, m *member, unit store.Unit, advance func(float64)) error {
+	model, err := r.load(ctx, w, m)
+	if err != nil {
+		return err
+	}
+	defer model.Close()
+	if err := r.checkClasses(m, model); err != nil {
+		return err
+	}
+	clean := &cleanReader{images: m.images, worker: w, n: r.eval.Len()}
+	predicted, err := attacks.Evaluate(ctx, model.Logits, clean, r.Batch, stepwise(passForward, advance))
+	if err != nil {
+		return fmt.Errorf("evaluate %s: %w", m.Name, err)
+	}
+	table := store.NewPredictions(store.TableHeader{Rows: []string{m.Name}, Images: r.eval.Len(), ImagesDigest: r.eval.Digest()})
+	for i, class := range predicted {
+		table.Classes[0][i] = int32(class)
+	}
+	return r.commit(unit, "pred", table.Write)
+}
+
+// checkClasses refuses a model whose outputs cannot be the data's classes, before its predictions become nonsense.
+func (r *runner) checkClasses(m *member, model *zoo.Model) error {
+	if largest := slices.Max(r.eval.Labels); int(largest) >= model.Classes() {
+		return fmt.Errorf("%s has %d classes, but labels go up to %d: give it the data set it was trained for", m.Name, model.Classes(), largest)
+	}
+	if r.eval.Classes > 0 && r.eval.Classes != model.Classes() {
+		return fmt.Errorf("%s has %d classes, but the folder has %d: give it the data set it was trained for, or labels (--labels, labels_file)",
+			m.Name, model.Classes(), r.eval.Classes)
+	}
+	return nil
+}
+
+// commit writes one file of a unit and declares the unit finished.
+func (r *runner) commit(unit store.Unit, suffix string, write func(path string) error) error {
+	if err := unit.Begin(r.units()); err != nil {
+		return err
+	}
+	if err := write(unit.File(r.units(), suffix)); err != nil {
+		return err
+	}
+	if err := unit.Commit(r.units(), suffix); err != nil {
+		return err
+	}
+	r.Progress.count(&r.computed)
+	return nil
+}
+
+// stepwise turns "done of total images" into increments of passes.
+func stepwise(perImage float64, advance func(float64)) attacks.Progress {
+	before := 0
+	return func(done, _ int) {
+		advance(perImage * float64(done-before))
+		before = done
+	}
+}
+
+// predictions reads the clean predictions of m, which must be finished.
+func (r *runner) predictions(m *member) ([]int32, error) {
+	unit, err := r.evaluateUnit(m)
+	if err != nil {
+		return nil, err
+	}
+	table, err := store.ReadPredictions(unit.File(r.units(), "pred"))
+	if err != nil {
+		return nil, fmt.Errorf("clean predictions of %s: %w", m.Name, err)
+	}
+	return table.Classes[0], nil
+}
+
+// correct returns the numbers, in [from, to), of the images that m classifies correctly.
+func (r *runner) correct(m *member, from, to int) ([]int, error) {
+	predicted, err := r.predictions(m)
+	if err != nil {
+		return nil, err
+	}
+	var numbers []int
+	for i := from; i < to; i++ {
+		if int64(predicted[i]) == r.eval.Labels[i] {
+			numbers = append(numbers, i)
+		}
+	}
+	return numbers, nil
+}

@@ -1,0 +1,47 @@
+package run
+
+import (
+	"context"
+	"path/filepath"
+
+	"sat/torch"
+	"sat/zoo"
+)
+
+// Costs in passes, the unit of Progress: a gradient is a forward and a backward pass to the input.
+const (
+	passForward  = 1.0
+	passGradient = 3.0
+)
+
+// shardSize is how many evaluation images one attack unit covers: what an interruption can lose.
+const shardSize = 512
+
+// notAttacked stands in a transfer table for an image that the source does not classify correctly.
+const notAttacked = -1
+
+// numerics is the part of a key that says how numbers are rounded.
+type numerics struct {
+	Device    string `json:"device"`
+	Precision string `json:"precision"`
+	Threads   int    `json:"threads"`
+	Batch     int    `json:"batch"`
+}
+
+func (r *runner) numerics() numerics {
+	kind := "cpu"
+	if r.Device.Type == torch.DeviceCUDA {
+		kind = "cuda"
+	}
+	return numerics{Device: kind, Precision: r.Precision.String(), Threads: r.Threads, Batch: r.Batch}
+}
+
+// load opens the module of m on the worker's thread.
+func (r *runner) load(ctx context.Context, w *torch.Worker, m *member) (*zoo.Model, error) {
+	return zoo.Load(ctx, m.module, zoo.LoadOptions{
+		Device: r.Device, Worker: w, Describe: m.Describe, Name: m.Name,
+		Precision: r.Precision,
+		Resize:    zoo.Resize{Filter: r.Transfer.Resize, Antialias: r.Transfer.Antialias},
+		CacheDir:  filepath.Join(r.Dir, "cache"), Warn: func(message string) { r.warn("%s", message) },
+	})
+}

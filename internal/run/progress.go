@@ -1,0 +1,143 @@
+package run
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+)
+
+// logInterval is how often a run that does not own a terminal prints where it is.
+const logInterval = 10 * time.Second
+
+// Progress tells a person, or a log, how far a run is. One stage is shown at a time; its work is counted in passes: one
+// image through one model once, forward passes and gradients weighted by their cost (passForward, passGradient).
+// Its methods are safe for concurrent use.
+type Progress struct {
+	out      io.Writer
+	terminal bool
+	quiet    bool
+
+	mu        sync.Mutex
+	stage     string
+	total     float64
+	done      float64
+	skipped   float64 // finished by an earlier run: counts for the bar, not for the rate
+	started   time.Time
+	lastPrint time.Time
+	doing     string
+	bar       *progressbar.ProgressBar
+}
+
+// NewProgress writes to out: a bar if it is a terminal, plain lines otherwise, nothing if quiet.
+func NewProgress(out io.Writer, terminal, quiet bool) *Progress {
+	return &Progress{out: out, terminal: terminal, quiet: quiet}
+}
+
+// Say prints one line of news.
+func (p *Progress) Say(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.say(fmt.Sprintf(format, args...))
+}
+
+func (p *Progress) say(line string) {
+	if p.quiet {
+		return
+	}
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+	fmt.Fprintln(p.out, line)
+}
+
+// Warn prints a warning, which quiet does not silence.
+func (p *Progress) Warn(message string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+	fmt.Fprintln(p.out, "warning: "+message)
+}
+
+// Begin starts a stage of total passes, of which skipped were done by an earlier run.
+func (p *Progress) Begin(stage string, total, skipped float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stage, p.total, p.done, p.skipped, p.doing = stage, total, skipped, skipped, ""
+	p.started, p.lastPrint = time.Now(), time.Now()
+	if p.terminal && !p.quiet {
+		p.bar = progressbar.NewOptions64(1000,
+			progressbar.OptionSetWriter(p.out), progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish(),
+			progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(false),
+			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetDescription(stage))
+	}
+}
+
+// Advance adds finished passes; doing says what is being worked on.
+func (p *Progress) Advance(passes float64, doing string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.done += passes
+	if doing != "" {
+		p.doing = doing
+	}
+	p.show()
+}
+
+func (p *Progress) show() {
+	if p.quiet || p.total <= 0 {
+		return
+	}
+	if p.bar != nil {
+		p.bar.Describe(fmt.Sprintf("%-9s %s %s", p.stage, p.doing, p.left()))
+		_ = p.bar.Set64(int64(1000 * min(p.done/p.total, 1)))
+		return
+	}
+	if time.Since(p.lastPrint) >= logInterval {
+		p.lastPrint = time.Now()
+		p.say(fmt.Sprintf("%-9s %3.0f %%  %s  %s", p.stage, 100*min(p.done/p.total, 1), p.left(), p.doing))
+	}
+}
+
+// left estimates the time to the end of the stage from the rate of this run alone.
+func (p *Progress) left() string {
+	fresh := p.done - p.skipped
+	elapsed := time.Since(p.started)
+	if fresh <= 0 || elapsed < 2*time.Second {
+		return ""
+	}
+	remaining := time.Duration(float64(elapsed) * (p.total - p.done) / fresh)
+	return "about " + remaining.Round(time.Second).String() + " left"
+}
+
+// where returns the current stage, the share of it that is done, and an estimate of the time left.
+func (p *Progress) where() (stage string, share float64, left string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.total <= 0 {
+		return p.stage, 0, ""
+	}
+	return p.stage, min(p.done/p.total, 1), p.left()
+}
+
+// End closes the stage with a line that says what it cost.
+func (p *Progress) End(summary string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bar != nil {
+		_ = p.bar.Clear()
+		p.bar = nil
+	}
+	p.say(fmt.Sprintf("%-10s %s (%s)", p.stage, summary, time.Since(p.started).Round(100*time.Millisecond)))
+}
+
+// count increments a counter that several workers share.
+func (p *Progress) count(n *int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	*n++
+}

@@ -1,0 +1,219 @@
+package run
+
+import (
+	"context"
+	"math"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"sat/analysis"
+)
+
+// measured is what the similarity stage knows about one attack setting.
+type measured struct {
+	attack Attack
+	scores *analysis.Scores
+	meta   Meta
+}
+
+// similarity turns stored predictions into scores and result files. It needs no model and no image.
+func (r *runner) similarity(ctx context.Context) error {
+	m, err := r.recall()
+	if err != nil {
+		return err
+	}
+	var accuracies []accuracy
+	for i, setting := range m.Settings {
+		t, err := r.tables(m, setting)
+		if err != nil {
+			return err
+		}
+		counts, err := t.Count()
+		if err != nil {
+			return err
+		}
+		scores, err := counts.Score(r.Scores.Floor)
+		if err != nil {
+			return err
+		}
+		folder, dir := sweepFolder(setting.Attack), filepath.Join(r.Dir, "sweep", sweepFolder(setting.Attack))
+		if i == 0 {
+			for k, name := range counts.Models {
+				accuracies = append(accuracies, accuracy{model: name, n: counts.Images, correct: counts.NBoth[k][k]})
+			}
+			folder, dir = "", r.Similarity
+			if r.Scores.Bootstrap > 0 {
+				o := analysis.BootstrapOptions{Resamples: r.Scores.Bootstrap, Seed: r.Scores.Seed}
+				if err := scores.Bootstrap(ctx, t, o); err != nil {
+					return err
+				}
+			}
+			r.judge(scores)
+			if err := r.writeControls(m, t); err != nil {
+				return err
+			}
+		}
+		s := &measured{attack: setting.Attack, scores: scores, meta: r.meta(m, setting.Attack, scores)}
+		r.measured[folder] = s
+		if err := writeScores(dir, s.meta, scores, accuracies); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *runner) writeControls(m *measurements, t *analysis.Tables) error {
+	rows, err := r.controls(m, t)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	header := []string{"source", "target", "n_both", "n_wrong", "status"}
+	return writeTable(filepath.Join(r.Similarity, "resize_only.csv"), nil, header, rows)
+}
+
+// sweepFolder names the folder of one epsilon: "8/255" becomes "epsilon-8-255".
+func sweepFolder(a Attack) string { return "epsilon-" + strings.ReplaceAll(a.Epsilon, "/", "-") }
+
+// weakAttack is the white-box success in percent below which an attack says little about transfer.
+const weakAttack = 95
+
+// judge warns of what a reader of the scores must know.
+func (r *runner) judge(s *analysis.Scores) {
+	for _, w := range s.Warnings {
+		r.Progress.Warn(w) // the report says the same from the tables
+	}
+	for _, c := range s.Self {
+		if c.N > 0 && c.Percent < weakAttack {
+			r.warn("%s: the attack fools the model itself on only %.1f %% of its images; its scores measure the attack's weakness too",
+				c.Model, c.Percent)
+		}
+	}
+	for _, p := range s.Pairs {
+		if p.Status == analysis.StatusEmpty {
+			r.out.Undefined++
+		}
+	}
+}
+
+// meta is the provenance of every result file of one attack setting.
+func (r *runner) meta(m *measurements, a Attack, s *analysis.Scores) Meta {
+	return Meta{
+		"schema_version": schemaVersion,
+		"models":         len(s.Models), "images": s.Images, "images_digest": m.Images.ImagesDigest,
+		"attack": attackMeta(a), "numerics": m.Numerics,
+		"transfer":   map[string]any{"resize": r.Transfer.Resize, "antialias": r.Transfer.Antialias, "clean": r.Transfer.Clean},
+		"similarity": map[string]any{"floor": r.Scores.Floor, "resamples": r.Scores.Bootstrap, "seed": r.Scores.Seed, "level": 0.95},
+		"seed":       r.Seed, "versions": Versions(),
+	}
+}
+
+func attackMeta(a Attack) map[string]any {
+	p := a.PGD
+	return map[string]any{
+		"method": a.Method, "epsilon": a.Epsilon, "epsilon_decimal": p.Epsilon, "step_size": p.StepSize, "steps": p.Steps,
+		"norm": p.Norm.String(), "random_start": p.RandomStart, "restarts": p.Restarts, "select": p.Select.String(),
+		"momentum": p.Momentum, "seed": p.Seed,
+	}
+}
+
+// analyse writes clusters, keywords, the comparison of groups and the sweep.
+func (r *runner) analyse(ctx context.Context) error {
+	main := r.measured[""]
+	dir := filepath.Join(r.Dir, "analysis")
+	names := main.scores.Models
+	groups := make([]string, len(names))
+	for i, m := range r.members {
+		groups[i] = m.Group
+	}
+	test, err := compareGroups(ctx, main.scores, groups, r.Seed)
+	if err != nil {
+		return err
+	}
+	if test != nil {
+		if err := writeGroups(ctx, filepath.Join(dir, "groups.json"), main.scores, groups, test, r.Seed); err != nil {
+			return err
+		}
+	}
+	features, err := r.writeFeatures()
+	if err != nil {
+		return err
+	}
+	if r.Clusters == nil {
+		return r.writeSweep(ctx, groups)
+	}
+	options := *r.Clusters
+	if options.K > len(names) {
+		options.K = len(names)
+		r.warn("%d clusters were asked for, but there are only %d models", r.Clusters.K, len(names))
+	}
+	clusters, err := WriteClusters(ctx, dir, main.meta, main.scores.Matrix(), options)
+	switch {
+	case err != nil && (r.out.Undefined > 0 || len(names) < 2):
+		r.warn("no clusters: %v", err) // an undefined pair has no place in a graph; everything else is still worth having
+	case err != nil:
+		return err
+	case features != nil && r.Keywords != nil:
+		if _, err := WriteKeywords(dir, main.meta, features, clusters.Labels, *r.Keywords); err != nil {
+			return err
+		}
+	}
+	return r.writeSweep(ctx, groups)
+}
+
+// writeFeatures writes features.csv if every model has components, and returns them.
+func (r *runner) writeFeatures() (*analysis.Features, error) {
+	f := &analysis.Features{Components: componentNames}
+	for _, m := range r.members {
+		if m.Components == nil {
+			return nil, nil
+		}
+		row := make([]string, len(componentNames))
+		for i, c := range componentNames {
+			row[i] = m.Components[c]
+		}
+		f.Models = append(f.Models, m.Name)
+		f.Values = append(f.Values, row)
+	}
+	rows := make([][]string, len(f.Models))
+	for i, name := range f.Models {
+		rows[i] = append([]string{name}, f.Values[i]...)
+	}
+	return f, writeTable(filepath.Join(r.Dir, "features.csv"), nil, append([]string{"model"}, f.Components...), rows)
+}
+
+// writeSweep writes white-box success and the comparison of groups for every epsilon.
+func (r *runner) writeSweep(ctx context.Context, groups []string) error {
+	if len(r.Sweep) == 0 {
+		return nil
+	}
+	var white, compared [][]string
+	number := analysis.FormatFloat
+	for _, a := range r.Sweep {
+		s, chosen := r.measured[sweepFolder(a)], "0"
+		if a.PGD == r.Attack.PGD {
+			s, chosen = r.measured[""], "1"
+		}
+		for _, c := range s.scores.Self {
+			white = append(white, []string{a.Epsilon, c.Model, strconv.Itoa(c.N), strconv.Itoa(c.Fooled)})
+		}
+		test, err := compareGroups(ctx, s.scores, groups, r.Seed)
+		if err != nil {
+			return err
+		}
+		if test == nil {
+			test = &analysis.GroupTest{Difference: math.NaN(), P: math.NaN(), PRank: math.NaN()}
+		}
+		sum := s.scores.Summary()
+		compared = append(compared, []string{a.Epsilon, number(test.Within.Mean), number(test.Across.Mean), number(test.Difference),
+			number(test.P), strconv.Itoa(test.Permutations), number(test.PRank), strconv.Itoa(test.Within.Pairs),
+			strconv.Itoa(test.Across.Pairs), strconv.Itoa(sum.Floored), strconv.Itoa(sum.Excluded), chosen})
+	}
+	in := func(name string) string { return filepath.Join(r.Dir, "sweep", name) }
+	if err := writeTable(in("sweep.csv"), nil, []string{"epsilon", "model", "n_both", "n_fooled"}, white); err != nil {
+		return err
+	}
+	header := []string{"epsilon", "within_mean", "across_mean", "difference", "p", "permutations", "p_rank", "within_pairs",
+		"across_pairs", "floored", "empty", "chosen"}
+	return writeTable(in("groups.csv"), nil, header, compared)
+}

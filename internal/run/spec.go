@@ -1,0 +1,176 @@
+package run
+
+import (
+	"path/filepath"
+	"runtime"
+
+	"sat/analysis"
+	"sat/analysis/paper"
+	"sat/attacks"
+	"sat/internal/experiment"
+	"sat/torch"
+	"sat/zoo"
+)
+
+// Spec says what to run, with every default filled in. An experiment file resolves to one (FromConfig), and so do the
+// flags of `sat compare`.
+type Spec struct {
+	Name       string
+	Title      string
+	Experiment string // path of the experiment file, for the report; "" without one
+	Resolved   []byte // the fully resolved experiment file, stored with the results; nil without one
+	Dir        string // units and results
+	Similarity string // folder of the result files: DIR/similarity of an experiment, DIR itself for `sat compare`
+	Seed       uint64
+
+	Device    torch.Device
+	Precision torch.DType
+	Workers   int // OS threads that run models at the same time
+	Threads   int // threads of one operation; part of every key, because kernels round differently for another number
+	Batch     int // images per forward pass or gradient; part of every key for the same reason
+
+	Data       experiment.Data
+	Members    []Member
+	Attack     Attack
+	Sweep      []Attack // the same experiment at other epsilons; analysed only for the central claim
+	Transfer   experiment.Transfer
+	Scores     experiment.Similarity
+	Clusters   *analysis.ClusterOptions // nil: not asked for
+	Keywords   *analysis.KeywordOptions
+	PaperValue bool // whether the report sets the paper's values beside ours
+}
+
+// Member is one model of a run. Exactly one of Path and Export is set.
+type Member struct {
+	Name       string
+	Group      string // models of one group differ only by their seed: the central claim compares groups
+	Path       string // a TorchScript file
+	Export     *Source
+	Describe   zoo.Description
+	Recipe     *experiment.Recipe // train natively; nil to use the module as it is
+	Seed       uint64
+	Components map[string]string // the paper's 13 components, for features.csv; nil if unknown
+}
+
+// Source describes a module that the exporter makes from timm.
+type Source struct {
+	Name       string // of the file; the seeds of a natively trained member share it
+	Timm       string // name for timm.create_model, or the path of a class inside timm: "models.mlp_mixer.MlpMixer"
+	Arguments  map[string]any
+	Pretrained bool
+	Seed       uint64
+}
+
+// Attack is one setting of the attack, as keys and files name it.
+type Attack struct {
+	Method  string      `json:"method"`
+	Epsilon string      `json:"epsilon"` // as written: "8/255"
+	PGD     attacks.PGD `json:"pgd"`
+}
+
+// FromConfig resolves an experiment file. Paths in it are relative to the current folder, as on a command line.
+func FromConfig(c *experiment.Config, file string) (Spec, error) {
+	device, err := torch.ParseDevice(c.Device)
+	if err != nil {
+		return Spec{}, err
+	}
+	precision, err := torch.ParseDType(c.Precision)
+	if err != nil {
+		return Spec{}, err
+	}
+	s := Spec{
+		Name: c.Name, Title: c.Report.Title, Experiment: file, Resolved: c.Resolved(),
+		Dir: c.Out, Similarity: filepath.Join(c.Out, "similarity"), Seed: c.Seed,
+		Device: device, Precision: precision, Threads: c.Threads, Batch: c.Batch,
+		Workers: c.Workers, Data: c.Data, Transfer: c.Transfer, Scores: c.Similarity, PaperValue: c.Report.Paper,
+	}
+	if s.Workers == 0 {
+		s.Workers = max(1, runtime.NumCPU()/s.Threads)
+	}
+	s.Attack = attackOf(c.Attack, c.Attack.Epsilon)
+	for _, epsilon := range c.Sweep.Epsilon {
+		s.Sweep = append(s.Sweep, attackOf(c.Attack, epsilon))
+	}
+	for _, m := range c.Members() {
+		s.Members = append(s.Members, memberOf(c, m))
+	}
+	if o := c.Analysis.Clusters; o != nil {
+		s.Clusters = &analysis.ClusterOptions{
+			K: o.K, Affinity: analysis.Affinity(o.Affinity), Gamma: o.Gamma, Diagonal: analysis.Diagonal(o.Diagonal),
+			Laplacian: analysis.Laplacian(o.Laplacian), Which: analysis.Which(o.Which), Rows: analysis.Rows(o.Rows),
+			Restarts: o.Restarts, Seed: o.Seed, Reference: PaperClusters(),
+		}
+	}
+	if o := c.Analysis.Keywords; o != nil {
+		s.Keywords = &analysis.KeywordOptions{
+			BaseMap: analysis.BaseMap(o.BaseMap), Attention: analysis.Attention(o.Attention), TF: analysis.TF(o.TF),
+			IDF: analysis.IDF(o.IDF), Norm: analysis.Norm(o.Norm), Top: o.Top, Order: PaperOrder(),
+		}
+	}
+	return s, nil
+}
+
+func attackOf(a experiment.Attack, epsilon experiment.Fraction) Attack {
+	selects := map[string]attacks.Select{"last": attacks.Last, "best-loss": attacks.BestLoss, "first-fooled": attacks.FirstFooled}
+	p := attacks.Defaults()
+	p.Epsilon, p.StepSize, p.Steps = epsilon.Float64(), a.Step(epsilon), a.Steps
+	p.RandomStart, p.Restarts, p.Select, p.Seed = a.RandomStart, a.Restarts, selects[a.Select], a.Seed
+	return Attack{Method: a.Method, Epsilon: epsilon.String(), PGD: p}
+}
+
+// memberOf resolves one model of the file.
+func memberOf(c *experiment.Config, e experiment.Member) Member {
+	m := e.Model
+	out := Member{Name: e.Name, Group: e.Group, Path: m.Path, Seed: e.Seed, Recipe: e.Recipe, Components: m.Components,
+		Describe: zoo.Description{
+			Mean: float32s(m.Mean), Std: float32s(m.Std), Height: m.InputSize.Height, Width: m.InputSize.Width,
+			CropPct: m.CropPct, Interpolation: m.Interpolation,
+		}}
+	if m.Timm == "" {
+		return out
+	}
+	out.Export = &Source{Name: m.Name, Timm: m.Timm, Arguments: m.Args, Pretrained: m.Weights == "pretrained", Seed: c.Seed}
+	if m.Recipe == "" {
+		// Without native training a seed is another set of random weights, so another file.
+		out.Export.Name, out.Export.Seed = e.Name, e.Seed
+	}
+	return out
+}
+
+func float32s(values []float64) []float32 {
+	if values == nil {
+		return nil
+	}
+	out := make([]float32, len(values))
+	for i, v := range values {
+		out[i] = float32(v)
+	}
+	return out
+}
+
+// PaperClusters is the printed partition of Tab. 2: clusters of the paper's models are numbered after it.
+func PaperClusters() []analysis.ReferenceModel {
+	var out []analysis.ReferenceModel
+	for _, m := range paper.Clusters() {
+		out = append(out, analysis.ReferenceModel{Model: m.Timm, Cluster: m.Cluster})
+	}
+	return out
+}
+
+// PaperOrder is the order of the components in Fig. 3, which breaks ties between keywords.
+func PaperOrder() []string {
+	var out []string
+	for _, c := range paper.Components() {
+		out = append(out, c.Name)
+	}
+	return out
+}
+
+// MemberNames lists the models in the order of the results.
+func (s *Spec) MemberNames() []string {
+	names := make([]string, len(s.Members))
+	for i, m := range s.Members {
+		names[i] = m.Name
+	}
+	return names
+}

@@ -1,0 +1,174 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"sat/internal/data"
+	"sat/internal/experiment"
+	"sat/internal/rng"
+	"sat/internal/store"
+	"sat/internal/train"
+	"sat/torch"
+)
+
+// passTraining is the cost of one training image: forward, and backward to input and weights.
+const passTraining = 4.0
+
+// trainKey is what determines a trained model besides the network and the images.
+type trainKey struct {
+	Recipe train.Recipe `json:"recipe"`
+	Seed   uint64       `json:"seed"`
+	Device string       `json:"device"`
+	Thread int          `json:"threads"`
+}
+
+// trainingSeed is the seed of a member's weights, image order and augmentation. It depends on the group too: networks of
+// two families share parameter names, and with one seed they would start from the same numbers and see the images in the
+// same order, which makes them more alike than their architectures do.
+func (m *Member) trainingSeed() uint64 { return rng.New(m.Seed, "member", rng.ID(m.Group)).Uint64() }
+
+// train trains the members that have a recipe. From here on every member has a module and a key.
+func (r *runner) train(ctx context.Context) error {
+	var tasks []task
+	skipped := 0.0
+	sets := trainingSets{runner: r, loaded: map[data.EvalTransform][2]*data.Set{}}
+	for _, m := range r.members {
+		if m.Recipe == nil {
+			if m.exported != "" {
+				m.module = m.exported
+			}
+			continue
+		}
+		training, validation, err := sets.of(ctx, m)
+		if err != nil {
+			return err
+		}
+		recipe := recipeOf(m.Recipe)
+		key, err := store.NewKey("train", trainKey{recipe, m.trainingSeed(), r.numerics().Device, r.Threads},
+			map[string]string{"module": string(m.key), "train": training.Digest + training.Content, "val": validation.Digest + validation.Content})
+		if err != nil {
+			return err
+		}
+		unit := store.Unit{Stage: string(StageTrain), Name: m.Name, Key: key}
+		network := m.exported
+		m.module, m.key = unit.File(r.units(), "pt"), key
+		passes := passTraining * float64(recipe.Epochs*training.N)
+		done, err := r.finished(unit)
+		if err != nil {
+			return err
+		}
+		if done {
+			skipped += passes
+			r.skipped++
+			if err := r.publish(m, unit); err != nil {
+				return err
+			}
+			continue
+		}
+		tasks = append(tasks, task{model: m.Name, name: m.Name, passes: passes,
+			do: func(ctx context.Context, w *torch.Worker, advance func(float64)) error {
+				return r.trainModel(ctx, m, unit, train.Job{
+					Module: network, Recipe: recipe, Seed: m.trainingSeed(), Train: training, Val: validation, Worker: w, Device: r.Device,
+				}, advance)
+			}})
+	}
+	return r.execute(ctx, StageTrain, tasks, skipped, fmt.Sprintf("%d models", len(tasks)))
+}
+
+func (r *runner) trainModel(ctx context.Context, m *member, unit store.Unit, job train.Job, advance func(float64)) error {
+	if err := unit.Begin(r.units()); err != nil {
+		return err
+	}
+	job.Name, job.Dir, job.Out = m.Name, unit.File(r.units(), "work"), unit.File(r.units(), "pt")
+	perUpdate := passTraining * float64(job.Recipe.Batch)
+	seen := 0
+	job.Progress = func(p train.Progress) {
+		if now := (p.Epoch-1)*p.Updates + p.Update; now > seen {
+			advance(perUpdate * float64(now-seen))
+			seen = now
+		}
+	}
+	result, err := train.Run(ctx, job)
+	if err != nil {
+		return err
+	}
+	if err := unit.Commit(r.units(), "pt"); err != nil {
+		return err
+	}
+	r.Progress.count(&r.computed)
+	how := ""
+	if result.Resumed {
+		how = ", continued from a checkpoint"
+	}
+	r.Progress.Say("  %-12s %.1f %% of the validation images after %d epochs%s", m.Name, 100*result.Top1, job.Recipe.Epochs, how)
+	return r.publish(m, unit)
+}
+
+// publish puts module and learning curve where people look for them: DIR/models/NAME/.
+func (r *runner) publish(m *member, unit store.Unit) error {
+	dir := filepath.Join(r.Dir, "models", m.Name)
+	for from, to := range map[string]string{
+		unit.File(r.units(), "pt"):                                   m.Name + ".pt",
+		filepath.Join(unit.File(r.units(), "work"), train.CurveFile): train.CurveFile,
+	} {
+		if err := store.CopyFile(filepath.Join(dir, to), from); err != nil {
+			return fmt.Errorf("model %s: %w", m.Name, err)
+		}
+	}
+	return nil
+}
+
+// trainingSets loads the images of both splits once per transform.
+type trainingSets struct {
+	*runner
+	loaded map[data.EvalTransform][2]*data.Set
+}
+
+func (s *trainingSets) of(ctx context.Context, m *member) (training, validation *data.Set, err error) {
+	if s.Data.Path == "" {
+		return nil, nil, fmt.Errorf("model %s has a recipe, but there is no image folder to train on", m.Name)
+	}
+	t, err := m.transform()
+	if err != nil {
+		return nil, nil, err
+	}
+	if both, ok := s.loaded[t]; ok {
+		return both[0], both[1], nil
+	}
+	var both [2]*data.Set
+	for i, split := range []string{s.Data.Train, s.Data.Val} {
+		folder, err := s.folder(split)
+		if err != nil {
+			return nil, nil, err
+		}
+		both[i], err = data.Load(ctx, folder, t, data.LoadOptions{CacheDir: filepath.Join(s.Dir, "cache")})
+		if err != nil {
+			return nil, nil, err
+		}
+		s.closers = append(s.closers, both[i].Close)
+	}
+	s.loaded[t] = both
+	return both[0], both[1], nil
+}
+
+// recipeOf translates a recipe of the experiment file.
+func recipeOf(e *experiment.Recipe) train.Recipe {
+	r := train.Defaults()
+	r.Epochs, r.Batch, r.Optimizer, r.LR, r.LRScaleBatch = e.Epochs, e.Batch, train.Optimizer(e.Opt), e.LR, e.LRScaleBatch
+	if r.Optimizer == train.SGD {
+		r.Momentum, r.Nesterov = e.Momentum, e.Nesterov
+	} else if len(e.Betas) == 2 {
+		r.Betas, r.Eps = [2]float64(e.Betas), e.Eps
+	}
+	r.WeightDecay, r.DecayAllParams, r.ClipGrad = e.WeightDecay, e.DecayAllParams, e.ClipGrad
+	r.Schedule, r.Unit, r.WarmupEpochs, r.WarmupLR = train.Schedule(e.Sched), train.Unit(e.SchedUnit), float64(e.WarmupEpochs), e.WarmupLR
+	if r.Schedule == train.Step {
+		r.StepEpochs, r.Gamma = e.StepEpochs, e.Gamma
+	} else {
+		r.MinLR = e.MinLR
+	}
+	r.LabelSmoothing, r.Shift, r.HFlip = e.LabelSmoothing, e.Shift, e.HFlip
+	return r
+}
