@@ -66,6 +66,7 @@ func count(flags []bool) (n int) {
 // TestAttackEqualsTorchattacks: the images of `sat attack` are those that torchattacks made from the same files, in the
 // same batch; see scripts/goldens/attacks_torchattacks.py.
 func TestAttackEqualsTorchattacks(t *testing.T) {
+	t.Parallel()
 	needTorch(t)
 	dir := workplace(t)
 	g := readGolden(t)
@@ -116,6 +117,7 @@ func TestAttackEqualsTorchattacks(t *testing.T) {
 
 // TestAttackJSON: every field of the output has the value that the flags and defaults say.
 func TestAttackJSON(t *testing.T) {
+	t.Parallel()
 	needTorch(t)
 	dir := workplace(t)
 	out, _, _ := attacked(t, dir, "--model", "a.pt", "--images", "images.npy", "--labels", "labels.npy", "--steps", "2",
@@ -144,6 +146,7 @@ func TestAttackJSON(t *testing.T) {
 
 // TestAttackOnlyCorrect: with the flag, images that the network misclassifies stay as they are, and nothing else changes.
 func TestAttackOnlyCorrect(t *testing.T) {
+	t.Parallel()
 	needTorch(t)
 	dir := workplace(t)
 	// A quarter of the labels is wrong, so that there is something to leave alone.
@@ -184,6 +187,7 @@ func TestAttackOnlyCorrect(t *testing.T) {
 // TestAttackBatches: how images are grouped changes neither which ones are classified correctly nor their random starts,
 // and for equal batches and threads it changes no bit.
 func TestAttackBatches(t *testing.T) {
+	t.Parallel()
 	needTorch(t)
 	dir := workplace(t)
 	args := []string{"--model", "b.pt", "--images", "images.npy", "--labels", "labels.npy", "--random-start", "--seed", "3"}
@@ -211,6 +215,7 @@ func TestAttackBatches(t *testing.T) {
 
 // TestAttackFolder: a folder of images gives what an array of the same pixels and labels gives, in (class, path) order.
 func TestAttackFolder(t *testing.T) {
+	t.Parallel()
 	needTorch(t)
 	dir := workplace(t)
 	g := readGolden(t)

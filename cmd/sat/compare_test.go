@@ -262,3 +262,29 @@ func number(t *testing.T, cell string) float64 {
 	must(t, err)
 	return v
 }
+
+// TestCompareWithoutAModel: a model that cannot be compared is named and left out, which is exit code 3; the others have
+// their scores.
+func TestCompareWithoutAModel(t *testing.T) {
+	t.Parallel()
+	needTorch(t)
+	dir := workplace(t)
+	write(t, filepath.Join(dir, "few.pt"), readFile(t, zooModule("plain-good"))) // four classes; the labels go up to nine
+	out := sat(t, dir, "compare", "--model", "a.pt", "--model", "few.pt", "--model", "b.pt", "--images", "images.npy",
+		"--labels", "labels.npy", "--steps", "1", "--epsilon", "24/255", "--out", "similarity", "--json", "--quiet")
+	var result struct {
+		Undefined int `json:"undefined_pairs"`
+		Failures  []struct{ Stage, Model, Error string }
+	}
+	must(t, json.Unmarshal([]byte(out.stdout), &result))
+	if out.code != exitPartial || len(result.Failures) != 1 || result.Failures[0].Model != "few" || result.Failures[0].Stage != "evaluate" ||
+		!strings.Contains(result.Failures[0].Error, "4 classes") {
+		t.Errorf("exit code %d, want %d; %+v\n%s", out.code, exitPartial, result, out.stderr)
+	}
+	if !strings.Contains(out.stderr, "few") {
+		t.Errorf("stderr does not name the model: %s", out.stderr)
+	}
+	if header := table(t, filepath.Join(dir, "similarity", "sat.csv"))[0]; !slices.Equal(header, []string{"model", "a", "b"}) {
+		t.Errorf("sat.csv is about %q", header)
+	}
+}

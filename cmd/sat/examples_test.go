@@ -95,7 +95,6 @@ func prepared(t *testing.T) string {
 		features += row[0] + "," + kind + "\n"
 	}
 	write(t, in("features.csv"), []byte(features))
-	write(t, in("modules/resnet18.pt"), readFile(t, zooModule("resnet")))
 	return dir
 }
 
@@ -115,14 +114,16 @@ func shell(t *testing.T, dir, line string) output {
 // TestExamples runs what --help and README.md show, each twice: as shown, and with --json --quiet. Both must succeed; the
 // second prints one JSON object with a schema version on stdout and nothing but warnings on stderr.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	needTorch(t)
 	dir := prepared(t)
 	examples := helpExamples(t)
 	if _, err := os.Stat(filepath.Join(checkout(), "README.md")); err == nil {
 		examples = append(examples, readmeCommands(t)...)
 	}
-	// Exporting needs many seconds, so these run once, as JSON.
-	slow := regexp.MustCompile(`^sat (zoo export|bench) `)
+	// Exporting needs many seconds, so it runs once, as JSON. What works on exported modules gets a small one instead.
+	slow := regexp.MustCompile(`^sat zoo export `)
+	small := readFile(t, zooModule("resnet"))
 	var seen []string
 	for _, e := range examples {
 		if slices.Contains(seen, e.line) || !strings.Contains(e.line, "sat ") {
@@ -135,6 +136,9 @@ func TestExamples(t *testing.T) {
 			}
 			if slow.MatchString(e.line) && testing.Short() {
 				t.Skip("exports a network of timm, which takes many seconds")
+			}
+			for _, path := range []string{"modules/resnet18.pt", "runs/bench/resnet18.pt"} {
+				write(t, filepath.Join(dir, path), small)
 			}
 			if !slow.MatchString(e.line) {
 				out := shell(t, dir, e.line)
@@ -210,6 +214,7 @@ func TestReadmeTargets(t *testing.T) {
 // TestExperimentFiles: the experiments that come with the program have no mistakes, and showing one and reading that back
 // changes nothing.
 func TestExperimentFiles(t *testing.T) {
+	t.Parallel()
 	folder := filepath.Join(checkout(), "experiments")
 	entries, err := fs.Glob(os.DirFS(folder), "*.toml")
 	must(t, err)
@@ -231,6 +236,7 @@ func TestExperimentFiles(t *testing.T) {
 
 // TestCompletion: the scripts are what their shells can read, and bash's knows commands, subcommands and flags.
 func TestCompletion(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, shellName := range []string{"bash", "zsh", "fish"} {
 		script := mustSat(t, dir, "completion", shellName)

@@ -54,12 +54,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	code := exitCode(err)
 	var many *experiment.Problems
-	switch {
-	case errors.As(err, &many):
+	if errors.As(err, &many) {
 		fmt.Fprintln(stderr, many.Error()) // each problem carries its own file and line
-	case code == exitInterrupted:
-		fmt.Fprintf(stderr, "sat: %v\n", err)
-	default:
+	} else {
 		fmt.Fprintf(stderr, "sat: %v\n", err)
 	}
 	if code == exitUsage && many == nil {

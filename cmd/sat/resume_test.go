@@ -121,25 +121,30 @@ func copyOf(t *testing.T, reference string, without ...string) string {
 // The report and run.json hold times and the machine.
 var comparedResults = []string{"similarity", "analysis", "sweep", "models"}
 
-// sameResults compares two run folders byte for byte.
+// sameResults compares the results of two runs byte for byte.
 func sameResults(t *testing.T, got, want string) {
 	t.Helper()
 	for _, results := range comparedResults {
-		g, w := filesBelow(t, filepath.Join(got, results)), filesBelow(t, filepath.Join(want, results))
-		for name, content := range w {
-			if other, ok := g[name]; !ok {
-				t.Errorf("%s/%s is missing", results, name)
-			} else if !bytes.Equal(other, content) {
-				t.Errorf("%s/%s differs", results, name)
-			}
+		sameFiles(t, filepath.Join(got, results), filepath.Join(want, results))
+	}
+}
+
+func sameFiles(t *testing.T, got, want string) {
+	t.Helper()
+	g, w := filesBelow(t, got), filesBelow(t, want)
+	if len(w) == 0 {
+		t.Errorf("there is nothing in %s to compare with", want)
+	}
+	for name, content := range w {
+		if other, ok := g[name]; !ok {
+			t.Errorf("%s/%s is missing", got, name)
+		} else if !bytes.Equal(other, content) {
+			t.Errorf("%s/%s differs", got, name)
 		}
-		for name := range g {
-			if _, ok := w[name]; !ok {
-				t.Errorf("%s/%s should not be there", results, name)
-			}
-		}
-		if results == "similarity" && len(w) == 0 {
-			t.Errorf("%s has no results", want)
+	}
+	for name := range g {
+		if _, ok := w[name]; !ok {
+			t.Errorf("%s/%s should not be there", got, name)
 		}
 	}
 }
@@ -204,10 +209,11 @@ func (p *process) ended() bool {
 // until polls for a condition while the process lives; it reports whether the condition came true.
 func (p *process) until(condition func() bool) bool {
 	for !p.ended() {
+		asked := time.Now()
 		if condition() {
 			return true
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(max(5*time.Millisecond, 10*time.Since(asked))) // the process shall have the machine, not the question
 	}
 	return false
 }
@@ -234,6 +240,7 @@ func recorded(t *testing.T, run string) []time.Time {
 // nothing disturbed. The moments are uniform over the time that the undisturbed run took. A run that was killed has to do
 // a part of its work again, so each moment is kept as "so many units are finished, and so much of the time to the next".
 func TestKilledRunEndsWithTheSameBytes(t *testing.T) {
+	t.Parallel()
 	needTorch(t)
 	needExporter(t)
 	const kills = 10
@@ -321,6 +328,7 @@ func modified(t *testing.T, path string) time.Time {
 // TestInterruptedTrainingContinues: however a run ends in the middle of training, the next one goes on from the checkpoint
 // and comes to the same bytes, also with another number of workers.
 func TestInterruptedTrainingContinues(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		signal  syscall.Signal
@@ -371,6 +379,7 @@ func TestInterruptedTrainingContinues(t *testing.T) {
 
 // TestFinishedRunComputesNothing: run again, a finished run touches no unit and writes the same results.
 func TestFinishedRunComputesNothing(t *testing.T) {
+	t.Parallel()
 	undisturbed := tinyRun(t)
 	dir := copyOf(t, undisturbed)
 	before := recorded(t, filepath.Join(dir, "runs/tiny"))
@@ -393,6 +402,7 @@ func TestFinishedRunComputesNothing(t *testing.T) {
 // TestDamagedUnitIsComputedAgain: a finished unit whose files changed on disk is named, computed again and gives the same
 // results.
 func TestDamagedUnitIsComputedAgain(t *testing.T) {
+	t.Parallel()
 	undisturbed := tinyRun(t)
 	dir := copyOf(t, undisturbed)
 	var damaged []string
@@ -430,4 +440,37 @@ func TestDamagedUnitIsComputedAgain(t *testing.T) {
 func flipMiddle(content []byte) []byte {
 	content[len(content)/2] ^= 1
 	return content
+}
+
+// TestInterruptedAttackLeavesNothing: a single attack cannot be continued, so nothing of it may look like a result.
+func TestInterruptedAttackLeavesNothing(t *testing.T) {
+	t.Parallel()
+	needTorch(t)
+	dir := workplace(t)
+	before := len(filesBelow(t, dir))
+	p := start(t, dir, "attack", "--model", "a.pt", "--images", "images.npy", "--labels", "labels.npy", "--steps", "1000000", "--out", "adversarial.npy")
+	if !p.until(func() bool { return len(filesBelow(t, dir)) > before }) { // the temporary file of the result
+		t.Fatalf("the attack ended\n%s", p.stderr.String())
+	}
+	must(t, p.signal(syscall.SIGINT))
+	<-p.done
+	if code := p.ProcessState.ExitCode(); code != exitInterrupted {
+		t.Errorf("exit code %d, want %d\n%s", code, exitInterrupted, p.stderr.String())
+	}
+	if after := filesBelow(t, dir); len(after) != before {
+		t.Errorf("%d files before, %d after", before, len(after))
+	}
+}
+
+// TestForcedTrainingStartsAnew: --force does not take the checkpoint of the finished training for its own, and gives the
+// same module.
+func TestForcedTrainingStartsAnew(t *testing.T) {
+	t.Parallel()
+	undisturbed := tinyRun(t)
+	dir := copyOf(t, undisturbed)
+	out := sat(t, dir, "train", "experiment.toml", "--force")
+	if out.code != exitDone || strings.Contains(out.stderr, "checkpoint") || strings.Contains(out.stderr, "finished before") {
+		t.Errorf("exit code %d\n%s", out.code, out.stderr)
+	}
+	sameFiles(t, filepath.Join(dir, "runs/tiny/models"), filepath.Join(undisturbed, "runs/tiny/models"))
 }

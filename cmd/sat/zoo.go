@@ -115,7 +115,10 @@ func exportZoo(c *cli.Context) error {
 		p.Advance(1, name)
 	})
 	if err != nil {
-		return fmt.Errorf("%w%s", err, suggestModels(jobs))
+		if strings.Contains(err.Error(), "Unknown model") { // the words of timm
+			err = fmt.Errorf("%w%s", err, suggestModels(jobs))
+		}
+		return err
 	}
 	p.End(fmt.Sprintf("%d modules", len(files)))
 	if c.Bool("json") {

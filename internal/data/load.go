@@ -146,8 +146,8 @@ func render(ctx context.Context, f *Folder, t EvalTransform, o LoadOptions, sink
 		case r.undecodable && o.OnBad == SkipBadImages:
 			sum.Skipped = append(sum.Skipped, Skipped{sample.ID, r.err.Error()})
 		case r.undecodable:
-			return sum, &renderError{fmt.Errorf("image %s: %w; replace it, or have bad images left out (--on-bad-image skip, on_bad_image)",
-				sample.File, r.err)}
+			return sum, &renderError{fmt.Errorf("image %s: %w; replace or remove it (an experiment leaves bad images out with on_bad_image = \"skip\", "+
+				"sat data dump with --on-bad-image skip)", sample.File, r.err)}
 		default:
 			return sum, &renderError{fmt.Errorf("image %s: %w", sample.File, r.err)}
 		}

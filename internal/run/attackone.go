@@ -80,9 +80,6 @@ func AttackOne(ctx context.Context, job AttackJob) (AttackResult, error) {
 		}
 	}
 	defer set.Close()
-	if err := job.relabel(ctx, set); err != nil {
-		return AttackResult{}, err
-	}
 	if err := set.CheckLabels(model.Classes()); err != nil {
 		return AttackResult{}, fmt.Errorf("%s and %s do not fit: %w", model.Name(), cmp.Or(job.Labels, job.Images), err)
 	}
@@ -158,7 +155,7 @@ func transformOf(model *zoo.Model) (data.EvalTransform, error) {
 	return data.NewEvalTransform(h, cmp.Or(cropPct, usualCropPct), cmp.Or(interpolation, usualInterpolation))
 }
 
-// array reads the images of a .npy file. For a folder it returns nil: those are cut to the model's size, once that is known.
+// array reads the images of a .npy file, with labels. For a folder it returns nil: those are cut to the model's size, once that is known.
 func (job *AttackJob) array(ctx context.Context) (*data.Set, error) {
 	info, err := os.Stat(job.Images)
 	switch {
@@ -169,7 +166,11 @@ func (job *AttackJob) array(ctx context.Context) (*data.Set, error) {
 	case job.Labels == "":
 		return nil, fmt.Errorf("images %s have no labels; give them with --labels", job.Images)
 	}
-	return data.ReadImages(ctx, job.Images)
+	set, err := data.ReadImages(ctx, job.Images)
+	if err != nil {
+		return nil, err
+	}
+	return set, job.relabel(ctx, set)
 }
 
 // describe completes the description of a file without sat.json: it takes images as large as those of the array.
@@ -188,7 +189,7 @@ func (job *AttackJob) describe(array *data.Set) (zoo.Description, error) {
 	return d, nil
 }
 
-// folder reads the images of a folder, in its order, at the model's size.
+// folder reads the images of a folder with labels, in its order, at the model's size.
 func (job *AttackJob) folder(ctx context.Context, model *zoo.Model) (*data.Set, error) {
 	folder, err := data.OpenFolder(job.Images, data.FolderOptions{})
 	if err != nil {
@@ -203,7 +204,11 @@ func (job *AttackJob) folder(ctx context.Context, model *zoo.Model) (*data.Set, 
 	if err != nil {
 		return nil, err
 	}
-	return data.Load(ctx, folder, t, data.LoadOptions{})
+	set, err := data.Load(ctx, folder, t, data.LoadOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return set, job.relabel(ctx, set)
 }
 
 // relabel applies Labels.

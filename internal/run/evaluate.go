@@ -11,14 +11,19 @@ import (
 	"sat/zoo"
 )
 
-// evaluateUnit is the clean predictions of one model.
+// evaluateUnit is the clean predictions of one model. Its key covers pixels, names and labels of the images, so that those
+// of the attack, which go by the labels and draw by the names, follow.
 func (r *runner) evaluateUnit(m *member) (store.Unit, error) {
-	key, err := store.NewKey("evaluate", r.numerics(), map[string]string{"module": string(m.key), "images": m.images.Digest()})
+	key, err := store.NewKey("evaluate", r.numerics(),
+		map[string]string{"module": string(m.key), "images": m.images.Digest(), "list": r.eval.Digest()})
 	return store.Unit{Stage: string(StageEvaluate), Name: m.Name, Key: key}, err
 }
 
 // evaluate predicts the clean images of every model.
 func (r *runner) evaluate(ctx context.Context) error {
+	if err := r.readDescriptions(); err != nil {
+		return err
+	}
 	if err := r.openImages(ctx); err != nil {
 		return err
 	}
@@ -44,6 +49,17 @@ func (r *runner) evaluate(ctx context.Context) error {
 			}})
 	}
 	return r.execute(ctx, StageEvaluate, tasks, skipped, fmt.Sprintf("%d models, %d images", len(r.members), r.eval.Len()))
+}
+
+// readDescriptions leaves out the models whose file does not even say what it is, before images are cut for them.
+func (r *runner) readDescriptions() error {
+	var failures []Failure
+	for _, m := range r.members {
+		if _, err := m.describe(); err != nil {
+			failures = append(failures, Failure{string(StageEvaluate), m.Name, err.Error()})
+		}
+	}
+	return r.leaveOut(StageEvaluate, failures)
 }
 
 func (r *runner) evaluateModel(ctx context.Context, w *torch.Worker, m *member, unit store.Unit, advance func(float64)) error {

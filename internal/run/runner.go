@@ -44,7 +44,7 @@ var stages = []Stage{StagePrepare, StageExport, StageTrain, StageEvaluate, Stage
 
 // Options say how to execute a Spec. They change no result.
 type Options struct {
-	From     Stage  // the first stage to execute; \"\" for all
+	From     Stage  // the first stage to execute; "" for all
 	Until    Stage  // the last stage to execute; StageReport for everything
 	Force    bool   // compute again what is finished
 	Home     string // the checkout with scripts/ and the exporter's environment

@@ -13,7 +13,7 @@ import (
 )
 
 // heartbeatInterval is how often a run writes where it is; a heartbeat older than a few of them means it is gone.
-const heartbeatInterval = 2 * time.Second
+var heartbeatInterval = 2 * time.Second
 
 // heartbeat is DIR/progress.json, for `sat status` in another terminal.
 type heartbeat struct {

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"sat/internal/data"
@@ -82,6 +83,12 @@ func (r *runner) trainModel(ctx context.Context, m *member, unit store.Unit, job
 		return err
 	}
 	job.Name, job.Dir, job.Out = m.Name, unit.File(r.units(), "work"), unit.File(r.units(), "pt")
+	if r.Force {
+		// The checkpoint of a finished training would end this one at once.
+		if err := os.RemoveAll(job.Dir); err != nil {
+			return err
+		}
+	}
 	perUpdate := passTraining * float64(job.Recipe.Batch)
 	seen := 0
 	job.Progress = func(p train.Progress) {
