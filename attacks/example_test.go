@@ -18,11 +18,17 @@ func (scale) Logits(_ context.Context, x attacks.Batch) ([]float32, error) {
 	return z, nil
 }
 
-func (s scale) LossGrad(ctx context.Context, x attacks.Batch, y []int64, _ attacks.Loss) (attacks.Gradient, error) {
+func (s scale) LossGrad(ctx context.Context, x attacks.Batch, y, targets []int64, loss attacks.Loss) (attacks.Gradient, error) {
 	z, err := s.Logits(ctx, x)
 	g := attacks.Gradient{Pixels: make([]float32, x.N), Logits: z, Loss: make([]float32, x.N)}
-	for i := range g.Pixels {
-		g.Pixels[i] = 0.5 - float32(y[i]) // its sign is what counts
+	for i, label := range y {
+		other := 1 - label
+		value, err := loss.Value(z[2*i:2*i+2], label, other)
+		if err != nil {
+			return attacks.Gradient{}, err
+		}
+		g.Loss[i] = float32(value)
+		g.Pixels[i] = float32(other - label) // of the difference of logits; the cross-entropy's has the same sign
 	}
 	return g, err
 }
@@ -41,6 +47,28 @@ func ExamplePGD_Run() {
 	// Output:
 	// 0.5100 -> 0.4786, fooled: true
 	// 0.9000 -> 0.8686, fooled: false
+}
+
+func ExampleAutoAttack_Run() {
+	x := attacks.Batch{Pixels: []float32{0.51, 0.9, 0.2}, N: 3, C: 1, H: 1, W: 1}
+	y := []int64{1, 1, 1}
+	a := attacks.DefaultAutoAttack()
+	a.Queries = 100
+	r, err := a.Run(context.Background(), scale{}, x, y, []string{"grey", "white", "black"}, attacks.AutoAttackOptions{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("correct:", r.Correct)
+	for _, stage := range r.Stages {
+		fmt.Printf("robust after %s: %v\n", stage.Name, stage.Robust)
+	}
+	// Output:
+	// correct: [true true false]
+	// robust after apgd-ce: [false true false]
+	// robust after apgd-t: [false true false]
+	// robust after fab-t: [false true false]
+	// robust after square: [false true false]
 }
 
 // print is a Writer that shows what it is given.

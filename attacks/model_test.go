@@ -1,9 +1,11 @@
 package attacks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"sat/internal/rng"
@@ -72,32 +74,23 @@ func (m *mlp) Logits(_ context.Context, x Batch) ([]float32, error) {
 	return logits, nil
 }
 
-func (m *mlp) LossGrad(_ context.Context, x Batch, y []int64, loss Loss) (Gradient, error) {
-	if loss != CrossEntropy {
-		return Gradient{}, fmt.Errorf("no loss %v", loss)
-	}
+func (m *mlp) LossGrad(_ context.Context, x Batch, y, targets []int64, loss Loss) (Gradient, error) {
 	m.grads++
 	m.images += x.N
 	g := Gradient{Pixels: make([]float32, len(x.Pixels)), Loss: make([]float32, x.N)}
 	for i := range x.N {
 		h, z := m.forward(x.Image(i))
-		top, sum := z[0], 0.0
-		for _, v := range z {
-			top = max(top, v)
+		target := int64(0)
+		if loss.Targeted() {
+			target = targets[i]
 		}
-		for _, v := range z {
-			sum += math.Exp(v - top)
-		}
-		g.Loss[i] = float32(math.Log(sum) + top - z[y[i]])
+		value, dz := lossGradient(loss, z, y[i], target)
+		g.Loss[i] = float32(value)
 		dh := make([]float64, len(h))
 		for k, v := range z {
 			g.Logits = append(g.Logits, float32(v))
-			dz := math.Exp(v-top) / sum
-			if int64(k) == y[i] {
-				dz--
-			}
 			for j := range dh {
-				dh[j] += dz * m.v[k*len(h)+j]
+				dh[j] += dz[k] * m.v[k*len(h)+j]
 			}
 		}
 		out := g.Pixels[i*m.inputs : (i+1)*m.inputs]
@@ -114,6 +107,49 @@ func (m *mlp) LossGrad(_ context.Context, x Batch, y []int64, loss Loss) (Gradie
 		}
 	}
 	return g, nil
+}
+
+// lossGradient is a loss of logits z and its gradient with respect to them.
+func lossGradient(loss Loss, z []float64, y, target int64) (float64, []float64) {
+	dz := make([]float64, len(z))
+	order := make([]int, len(z)) // classes by falling logit
+	for k := range order {
+		order[k] = k
+	}
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(z[b], z[a]) })
+	if loss == CrossEntropy {
+		sum := 0.0
+		for _, v := range z {
+			sum += math.Exp(v - z[order[0]])
+		}
+		for k, v := range z {
+			dz[k] = math.Exp(v-z[order[0]]) / sum
+		}
+		dz[y]--
+		return math.Log(sum) + z[order[0]] - z[y], dz
+	}
+	winner := int(target)
+	if !loss.Targeted() {
+		if winner = order[0]; winner == int(y) {
+			winner = order[1]
+		}
+	}
+	numerator, gap := z[winner]-z[y], 1.0
+	dz[winner]++
+	dz[y]--
+	gapGradient := map[int]float64{}
+	switch loss {
+	case DLR:
+		gap = z[order[0]] - z[order[2]] + 1e-12
+		gapGradient = map[int]float64{order[0]: 1, order[2]: -1}
+	case TargetedDLR:
+		gap = z[order[0]] - (z[order[2]]+z[order[3]])/2 + 1e-12
+		gapGradient = map[int]float64{order[0]: 1, order[2]: -0.5, order[3]: -0.5}
+	}
+	for k := range dz { // quotient rule
+		dz[k] = (dz[k] - numerator/gap*gapGradient[k]) / gap
+	}
+	return numerator / gap, dz
 }
 
 // images draws n images; every seventh pixel is 0 or 1, where clamping acts.

@@ -65,7 +65,7 @@ type PGD struct {
 	Restarts    int     // >= 1; more than one needs RandomStart, or all would be equal
 	Targeted    bool    // the labels are targets to reach instead of labels to leave
 	Select      Select
-	Loss        Loss
+	Loss        Loss    // CrossEntropy, DLR or Margin
 	Momentum    float64 // decay of the accumulated, L1-normalised gradient; 0 is plain PGD
 	Seed        uint64  // of the random starts
 	ZeroNaN     bool    // replace NaN gradient entries by 0 and count them, instead of stopping
@@ -102,8 +102,8 @@ func (p PGD) Validate() error {
 	if p.Select != Last && p.Select != BestLoss && p.Select != FirstFooled {
 		bad("unknown selection %v", p.Select)
 	}
-	if p.Loss != CrossEntropy {
-		bad("unknown loss %v", p.Loss)
+	if p.Loss != CrossEntropy && p.Loss != DLR && p.Loss != Margin {
+		bad("loss %v: want %v, %v or %v", p.Loss, CrossEntropy, DLR, Margin)
 	}
 	if !(p.Momentum >= 0) || math.IsInf(p.Momentum, 0) {
 		bad("momentum is %v, want a finite number >= 0", p.Momentum)
@@ -164,8 +164,12 @@ func (p PGD) run(ctx context.Context, model Model, x, start Batch, y []int64, id
 	if err != nil {
 		return Result{}, fmt.Errorf("pgd, clean images: %w", err)
 	}
-	if err := CheckLabels(y, ids, len(logits)/x.N); err != nil {
+	classes := len(logits) / x.N
+	if err := CheckLabels(y, ids, classes); err != nil {
 		return Result{}, fmt.Errorf("pgd: %w", err)
+	}
+	if classes < p.Loss.Classes() {
+		return Result{}, fmt.Errorf("pgd: loss %v needs %d classes, the model has %d", p.Loss, p.Loss.Classes(), classes)
 	}
 	if progress == nil {
 		progress = func(int, int) {}
@@ -235,7 +239,7 @@ func (r *pgdRun) restart(ctx context.Context, start Batch, restart int) error {
 
 // step looks at x_t (a.adv), keeps it where the selection says so, and replaces it by x_{t+1}.
 func (r *pgdRun) step(ctx context.Context, a *active) error {
-	g, err := r.model.LossGrad(ctx, a.adv, a.y, r.Loss)
+	g, err := r.model.LossGrad(ctx, a.adv, a.y, nil, r.Loss)
 	if err != nil {
 		return err
 	}
@@ -319,7 +323,7 @@ func (r *pgdRun) keepFooled(a *active, predicted []int64) {
 func (r *pgdRun) keepLarger(a *active, predicted []int64, logits []float32) {
 	classes := len(logits) / a.x.N
 	for k, i := range a.index {
-		loss := crossEntropy(logits[k*classes:(k+1)*classes], a.y[k])
+		loss := r.Loss.value(logits[k*classes:(k+1)*classes], a.y[k], 0)
 		if r.Targeted {
 			loss = -loss
 		}
@@ -335,22 +339,14 @@ func (r *pgdRun) inspect(a *active, g Gradient) error {
 	classes := len(g.Logits) / a.x.N
 	size := a.x.C * a.x.H * a.x.W
 	for k, i := range a.index {
-		loss := crossEntropy(g.Logits[k*classes:(k+1)*classes], a.y[k])
-		if float32(math.Exp(-loss)) == 1 {
+		if saturated(g.Logits[k*classes:(k+1)*classes], a.y[k]) {
 			r.saturated[i] = true
 		}
-		moves := false
-		for j, v := range g.Pixels[k*size : (k+1)*size] {
-			if v-v != 0 { // NaN or infinite
-				if !r.ZeroNaN || v == v {
-					return fmt.Errorf("image %q: gradient of pixel %d is %v", r.ids[i], j, v)
-				}
-				g.Pixels[k*size+j] = 0
-				r.out.NaNReplaced++
-				continue
-			}
-			moves = moves || v != 0
+		moves, replaced, err := vetGradient(g.Pixels[k*size:(k+1)*size], r.ids[i], r.ZeroNaN)
+		if err != nil {
+			return err
 		}
+		r.out.NaNReplaced += replaced
 		if !moves {
 			r.zeroGrad[i] = true
 		}

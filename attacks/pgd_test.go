@@ -25,6 +25,8 @@ func settings() map[string]PGD {
 		"targeted":     with(func(p *PGD) { p.Targeted, p.StepSize = true, 0.01 }),
 		"momentum":     with(func(p *PGD) { p.Momentum, p.StepSize = 1, 0.01 }),
 		"best loss":    with(func(p *PGD) { p.Select = BestLoss }),
+		"dlr":          with(func(p *PGD) { p.Loss, p.StepSize, p.Select = DLR, 0.01, BestLoss }),
+		"margin":       with(func(p *PGD) { p.Loss, p.StepSize = Margin, 0.01 }),
 		"first fooled": with(func(p *PGD) { p.Select, p.StepSize = FirstFooled, 0.004 }),
 		"L2":           with(func(p *PGD) { p.Norm, p.Epsilon, p.StepSize = L2, 0.5, 0.1 }),
 		"L2 random":    with(func(p *PGD) { p.Norm, p.Epsilon, p.StepSize, p.RandomStart = L2, 0.5, 0.1, true }),
@@ -47,10 +49,10 @@ func (w *watch) Logits(ctx context.Context, x Batch) ([]float32, error) {
 	return w.Model.Logits(ctx, x)
 }
 
-func (w *watch) LossGrad(ctx context.Context, x Batch, y []int64, loss Loss) (Gradient, error) {
+func (w *watch) LossGrad(ctx context.Context, x Batch, y, targets []int64, loss Loss) (Gradient, error) {
 	checkBall(w.t, w.p, w.clean, x.Pixels)
 	w.seen++
-	return w.Model.LossGrad(ctx, x, y, loss)
+	return w.Model.LossGrad(ctx, x, y, targets, loss)
 }
 
 // checkBall wants the box exactly and the ball up to the rounding of float32.
@@ -194,7 +196,7 @@ func TestFirstStepIsFGSM(t *testing.T) {
 	p := Defaults()
 	p.Steps = 1
 	r := attack(t, p, m, x, y, names(x.N))
-	g, err := m.LossGrad(context.Background(), x, y, CrossEntropy)
+	g, err := m.LossGrad(context.Background(), x, y, nil, CrossEntropy)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,8 +238,8 @@ func TestLinearModelClosedForm(t *testing.T) {
 // shifted adds a constant to all logits.
 type shifted struct{ Model }
 
-func (s shifted) LossGrad(ctx context.Context, x Batch, y []int64, loss Loss) (Gradient, error) {
-	g, err := s.Model.LossGrad(ctx, x, y, loss)
+func (s shifted) LossGrad(ctx context.Context, x Batch, y, targets []int64, loss Loss) (Gradient, error) {
+	g, err := s.Model.LossGrad(ctx, x, y, targets, loss)
 	for i := range g.Logits {
 		g.Logits[i] += 5
 	}
@@ -359,7 +361,7 @@ func TestMomentum(t *testing.T) {
 
 	adv, acc := x.Clone(), make([]float64, len(x.Pixels))
 	for range p.Steps {
-		g, err := m.LossGrad(context.Background(), adv, y, CrossEntropy)
+		g, err := m.LossGrad(context.Background(), adv, y, nil, CrossEntropy)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -572,8 +574,8 @@ func (b *broken) Logits(ctx context.Context, x Batch) ([]float32, error) {
 	return z, err
 }
 
-func (b *broken) LossGrad(ctx context.Context, x Batch, y []int64, loss Loss) (Gradient, error) {
-	g, err := b.Model.LossGrad(ctx, x, y, loss)
+func (b *broken) LossGrad(ctx context.Context, x Batch, y, targets []int64, loss Loss) (Gradient, error) {
+	g, err := b.Model.LossGrad(ctx, x, y, targets, loss)
 	if b.grad != nil {
 		b.grad(b.steps, g)
 	}
@@ -709,7 +711,7 @@ func TestRunFromRefusesWhatItCannotContinue(t *testing.T) {
 type fixed struct{ g Gradient }
 
 func (f fixed) Logits(context.Context, Batch) ([]float32, error) { return f.g.Logits, nil }
-func (f fixed) LossGrad(context.Context, Batch, []int64, Loss) (Gradient, error) {
+func (f fixed) LossGrad(context.Context, Batch, []int64, []int64, Loss) (Gradient, error) {
 	return f.g, nil
 }
 

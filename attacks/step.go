@@ -165,19 +165,6 @@ func (r *pgdRun) randomStart(a *active, restart int) {
 	}
 }
 
-// crossEntropy is logsumexp(z) - z[y] in float64.
-func crossEntropy(z []float32, y int64) float64 {
-	top := z[0]
-	for _, v := range z {
-		top = max(top, v)
-	}
-	sum := 0.0
-	for _, v := range z {
-		sum += math.Exp(float64(v) - float64(top))
-	}
-	return math.Log(sum) + float64(top) - float64(z[y])
-}
-
 func count(flags []bool) int {
 	n := 0
 	for _, f := range flags {

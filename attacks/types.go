@@ -36,24 +36,6 @@ func (b Batch) Clone() Batch {
 	return b
 }
 
-// Loss names the function of logits and labels that an attack differentiates.
-type Loss int
-
-const (
-	// CrossEntropy is logsumexp(z) - z[y], natural logarithm.
-	CrossEntropy Loss = iota
-)
-
-// String returns the word used in files and messages.
-func (l Loss) String() string {
-	switch l {
-	case CrossEntropy:
-		return "cross-entropy"
-	default:
-		return fmt.Sprintf("Loss(%d)", int(l))
-	}
-}
-
 // Gradient is what a model returns for one batch.
 type Gradient struct {
 	Pixels []float32 // d(sum of the N losses)/d(pixel), laid out like Batch.Pixels
@@ -67,8 +49,10 @@ type Model interface {
 	// Logits returns the [N,K] logits, row major, no soft-max; K = len(logits)/x.N.
 	Logits(ctx context.Context, x Batch) (logits []float32, err error)
 	// LossGrad returns logits, the loss of each image and the gradient of their sum with respect to the pixels.
-	// The sum, not the mean, so that an image's gradient does not depend on the size of its batch.
-	LossGrad(ctx context.Context, x Batch, y []int64, loss Loss) (Gradient, error)
+	// The sum, not the mean, so that an image's gradient does not depend on the size of its batch. targets are nil
+	// unless loss.Targeted(). A model need not know every Loss: which an attack asks for is in its documentation, and
+	// an unknown one is an error.
+	LossGrad(ctx context.Context, x Batch, y, targets []int64, loss Loss) (Gradient, error)
 }
 
 // Predict returns the index of the largest of the K = len(logits)/n logits of each row; ties go to the lowest index.

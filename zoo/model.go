@@ -323,9 +323,20 @@ func (m *Model) TransferLogits(ctx context.Context, x attacks.Batch) (logits []f
 	return m.finite(logits, err)
 }
 
-// LossGrad implements attacks.Model. A NaN logit and a gradient that is not finite are errors that name model and row.
-func (m *Model) LossGrad(ctx context.Context, x attacks.Batch, y []int64, loss attacks.Loss) (attacks.Gradient, error) {
-	if loss != attacks.CrossEntropy {
+// losses translates the losses of package attacks.
+var losses = map[attacks.Loss]torch.LossKind{
+	attacks.CrossEntropy:    torch.LossCrossEntropy,
+	attacks.DLR:             torch.LossDLR,
+	attacks.Margin:          torch.LossMargin,
+	attacks.TargetedDLR:     torch.LossTargetedDLR,
+	attacks.LogitDifference: torch.LossLogitDifference,
+}
+
+// LossGrad implements attacks.Model for every loss. A NaN logit, a gradient that is not finite and a target that is the
+// label are errors that name model and row.
+func (m *Model) LossGrad(ctx context.Context, x attacks.Batch, y, targets []int64, loss attacks.Loss) (attacks.Gradient, error) {
+	kind, known := losses[loss]
+	if !known {
 		return attacks.Gradient{}, fmt.Errorf("model %s: no gradient of loss %v", m.name, loss)
 	}
 	if err := m.checkBatch(x, true); err != nil {
@@ -334,9 +345,17 @@ func (m *Model) LossGrad(ctx context.Context, x attacks.Batch, y []int64, loss a
 	if err := m.checkLabels(y, x.N); err != nil {
 		return attacks.Gradient{}, err
 	}
+	if err := m.checkTargets(y, targets, loss); err != nil {
+		return attacks.Gradient{}, err
+	}
 	var out attacks.Gradient
 	err := m.worker.Do(ctx, func(s *torch.Scope) (err error) {
-		grad, logits, losses := m.module.InputGrad(s, m.upload(s, x), s.ToDevice(s.FromInt64(y, x.N), m.device), m.gradOptions())
+		o := m.gradOptions()
+		o.Loss = kind
+		if loss.Targeted() {
+			o.Targets = s.FromInt64(targets, x.N)
+		}
+		grad, logits, perImage := m.module.InputGrad(s, m.upload(s, x), s.FromInt64(y, x.N), o)
 		if err := m.checkLogits(s, logits, x.N); err != nil {
 			return err
 		}
@@ -346,7 +365,7 @@ func (m *Model) LossGrad(ctx context.Context, x attacks.Batch, y []int64, loss a
 		if out.Logits, err = logits.Float32s(); err != nil {
 			return err
 		}
-		out.Loss, err = losses.Float32s()
+		out.Loss, err = perImage.Float32s()
 		return err
 	})
 	if _, err = m.finite(out.Logits, err); err != nil {
@@ -410,6 +429,27 @@ func (m *Model) checkLabels(y []int64, n int) error {
 	for i, c := range y {
 		if c < 0 || c >= int64(m.classes) {
 			return fmt.Errorf("model %s: label %d of row %d is not one of its %d classes", m.name, c, i, m.classes)
+		}
+	}
+	return nil
+}
+
+func (m *Model) checkTargets(y, targets []int64, loss attacks.Loss) error {
+	if !loss.Targeted() {
+		if targets != nil {
+			return fmt.Errorf("model %s: loss %v takes no targets", m.name, loss)
+		}
+		return nil
+	}
+	if len(targets) != len(y) {
+		return fmt.Errorf("model %s: %d targets for %d labels", m.name, len(targets), len(y))
+	}
+	for i, c := range targets {
+		if c < 0 || c >= int64(m.classes) {
+			return fmt.Errorf("model %s: target %d of row %d is not one of its %d classes", m.name, c, i, m.classes)
+		}
+		if c == y[i] {
+			return fmt.Errorf("model %s: the target of row %d is its label, %d", m.name, i, c)
 		}
 	}
 	return nil

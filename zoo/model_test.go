@@ -293,7 +293,7 @@ func TestModel(t *testing.T) {
 	x, y := images(3, 16, 16), []int64{0, 9, 4}
 	before := x.Clone()
 
-	g, err := m.LossGrad(ctx, x, y, attacks.CrossEntropy)
+	g, err := m.LossGrad(ctx, x, y, nil, attacks.CrossEntropy)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,7 +326,7 @@ func TestModel(t *testing.T) {
 		for k, step := range []float32{h, -h} {
 			moved := x.Clone()
 			moved.Pixels[p] += step
-			gm, err := m.LossGrad(ctx, moved, y, attacks.CrossEntropy)
+			gm, err := m.LossGrad(ctx, moved, y, nil, attacks.CrossEntropy)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -362,17 +362,21 @@ func TestModel(t *testing.T) {
 		"size":      {second(m.Logits(ctx, images(2, 16, 15))), []string{"model mine takes 3x16x16 images, not 3x16x15"}},
 		"channels":  {second(m.TransferLogits(ctx, attacks.NewBatch(1, 1, 16, 16))), []string{"not 1x16x16"}},
 		"empty":     {second(m.Logits(ctx, attacks.Batch{C: 3, H: 16, W: 16})), []string{"batch of 0x3x16x16"}},
-		"label":     {second(m.LossGrad(ctx, x, []int64{0, 10, 1}, attacks.CrossEntropy)), []string{"label 10 of row 1", "10 classes"}},
-		"negative":  {second(m.LossGrad(ctx, x, []int64{0, 1, -1}, attacks.CrossEntropy)), []string{"label -1 of row 2"}},
-		"few":       {second(m.LossGrad(ctx, x, []int64{0}, attacks.CrossEntropy)), []string{"1 labels for 3 images"}},
-		"loss":      {second(m.LossGrad(ctx, x, y, attacks.Loss(77))), []string{"no gradient of loss"}},
+		"label":     {second(m.LossGrad(ctx, x, []int64{0, 10, 1}, nil, attacks.CrossEntropy)), []string{"label 10 of row 1", "10 classes"}},
+		"negative":  {second(m.LossGrad(ctx, x, []int64{0, 1, -1}, nil, attacks.CrossEntropy)), []string{"label -1 of row 2"}},
+		"few":       {second(m.LossGrad(ctx, x, []int64{0}, nil, attacks.CrossEntropy)), []string{"1 labels for 3 images"}},
+		"loss":      {second(m.LossGrad(ctx, x, y, nil, attacks.Loss(77))), []string{"no gradient of loss"}},
+		"no target": {second(m.LossGrad(ctx, x, y, nil, attacks.TargetedDLR)), []string{"0 targets for 3 labels"}},
+		"target":    {second(m.LossGrad(ctx, x, y, []int64{9, 10, 9}, attacks.LogitDifference)), []string{"target 10 of row 1"}},
+		"is label":  {second(m.LossGrad(ctx, x, y, y, attacks.TargetedDLR)), []string{"the target of row 0 is its label"}},
+		"untaken":   {second(m.LossGrad(ctx, x, y, y, attacks.DLR)), []string{"loss dlr takes no targets"}},
 		"cancelled": {second(m.Logits(cancelled(), x)), []string{"canceled"}},
 	} {
 		t.Run(name, func(t *testing.T) { wantError(t, c.err, c.words...) })
 	}
 	x.Pixels[2*3*16*16] = float32(math.NaN())
 	wantError(t, second(m.Logits(ctx, x)), "model mine", "row 2", "NaN")
-	wantError(t, second(m.LossGrad(ctx, x, y, attacks.CrossEntropy)), "model mine", "row 2", "NaN")
+	wantError(t, second(m.LossGrad(ctx, x, y, nil, attacks.CrossEntropy)), "model mine", "row 2", "NaN")
 
 	_, err = zoo.Load(ctx, testdata("vit"), zoo.LoadOptions{Worker: w, Classes: 1000})
 	wantError(t, err, "vit has 10 classes, the data have 1000")
@@ -633,5 +637,28 @@ func TestExporter(t *testing.T) {
 	}
 	if err := x.Export(t.Context(), []zoo.Job{{Name: "a/b", Model: "resnet18"}}, dir, nil); err == nil {
 		t.Error("a name with a slash is accepted")
+	}
+}
+
+// Every loss of package attacks is computed on the other side of the border as it is defined on this one.
+func TestModelLosses(t *testing.T) {
+	testkit.NoLeaks(t)
+	m := load(t, testdata("vit"), zoo.LoadOptions{Worker: testkit.Torch(t)})
+	x, y, targets := images(3, 16, 16), []int64{0, 9, 4}, []int64{3, 1, 7}
+	for _, loss := range []attacks.Loss{attacks.CrossEntropy, attacks.DLR, attacks.Margin, attacks.TargetedDLR, attacks.LogitDifference} {
+		var given []int64
+		if loss.Targeted() {
+			given = targets
+		}
+		g, err := m.LossGrad(t.Context(), x, y, given, loss)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, got := range g.Loss {
+			want, err := loss.Value(g.Logits[10*i:10*i+10], y[i], targets[i])
+			if err != nil || math.Abs(float64(got)-want) > 1e-5*max(1, math.Abs(want)) {
+				t.Errorf("%v of image %d is %v, want %v (%v)", loss, i, got, want, err)
+			}
+		}
 	}
 }

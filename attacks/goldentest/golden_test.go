@@ -191,7 +191,7 @@ func TestTeacherForcedSteps(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			gradient, err := model.LossGrad(context.Background(), start, y, attacks.CrossEntropy)
+			gradient, err := model.LossGrad(context.Background(), start, y, nil, attacks.CrossEntropy)
 			if err != nil {
 				t.Fatal(err)
 			}

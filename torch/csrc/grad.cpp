@@ -70,8 +70,8 @@ at::Tensor attack_loss(const at::Tensor& logits, const at::Tensor& labels, const
   require(targeted == (targets != nullptr), targeted ? "a targeted loss needs targets" : "the loss takes no targets");
   if (kind == ST_LOSS_CROSS_ENTROPY) return cross_entropy(logits, labels, ST_REDUCE_NONE, 0);
   const int64_t needed = kind == ST_LOSS_TARGETED_DLR ? 4 : kind == ST_LOSS_DLR ? 3 : 2;
-  require(logits.size(1) >= needed, "the loss needs " + std::to_string(needed) + " classes, there are " +
-                                        std::to_string(logits.size(1)));
+  require(logits.size(1) >= needed,
+          "the loss needs " + std::to_string(needed) + " classes, there are " + std::to_string(logits.size(1)));
   const auto of = [&](const at::Tensor& classes) { return logits.gather(1, classes.unsqueeze(1)).squeeze(1); };
   const at::Tensor y = classes_on_device(labels, logits);
   const at::Tensor z_y = of(y);
