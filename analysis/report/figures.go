@@ -121,8 +121,10 @@ func satTicks(lo, hi float64) (out []tick) {
 	if hi-lo > 4 {
 		step = 1
 	}
-	for v := math.Ceil(lo/step) * step; v < hi-0.3*step; v += step {
-		out = append(out, tick{v, fmt.Sprintf("%.1f = %s %%", v, formatPercent(math.Exp(v)))})
+	// The page draws the bar lying down, where labels closer than 0.7 steps run into each other.
+	for v := math.Ceil(lo/step) * step; v < hi-0.7*step; v += step {
+		label := fmt.Sprintf("%.1f = %s %%", v, formatPercent(math.Exp(v)))
+		out = append(out, tick{v, minus(label)})
 	}
 	return append(out, tick{hi, fmt.Sprintf("%.1f = 100 %%", hi)})
 }
