@@ -15,7 +15,7 @@ test: build
 	CGO_ENABLED=0 go test $$(scripts/cgo-free.sh)
 
 race: build
-	go test -race ./torch/... ./attacks/... ./zoo/... ./internal/run/... ./internal/data/... ./internal/store/...
+	go test -race -short ./torch ./zoo ./internal/run ./internal/train ./internal/data/... ./internal/store/... ./analysis
 
 lint:
 	@scripts/setup.sh dev
