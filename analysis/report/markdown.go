@@ -130,18 +130,20 @@ func markdown(r *Run, figs []*figure) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	line("## Beside the paper\n")
-	if !r.paperScale() {
-		line("Another scale than the paper's 69 ImageNet models: agreement in number is not expected.\n")
-	}
-	line("| where | quantity | paper | ours | difference | verdict |\n|---|---|---|---|--:|---|")
-	for _, c := range list {
-		ours, difference := "–", "–"
-		if !math.IsNaN(c.Ours) {
-			ours = fmt.Sprintf("%.2f%s (%s)", c.Ours, intervalText(c.Interval), c.OurScope)
-			difference = differenceText(c.difference())
+	if len(list) > 0 {
+		line("## Beside the paper\n")
+		if !r.paperScale() {
+			line("Another scale than the paper's 69 ImageNet models: agreement in number is not expected.\n")
 		}
-		line("| %s | %s | %s (%s) | %s | %s | %s |", c.Where, cell(c.Quantity), minus(c.expected()), cell(c.Scope), ours, difference, c.Verdict)
+		line("| where | quantity | paper | ours | difference | verdict |\n|---|---|---|---|--:|---|")
+		for _, c := range list {
+			ours, difference := "–", "–"
+			if !math.IsNaN(c.Ours) {
+				ours = fmt.Sprintf("%.2f%s (%s)", c.Ours, intervalText(c.Interval), c.OurScope)
+				difference = differenceText(c.difference())
+			}
+			line("| %s | %s | %s (%s) | %s | %s | %s |", c.Where, cell(c.Quantity), minus(c.expected()), cell(c.Scope), ours, difference, c.Verdict)
+		}
 	}
 
 	line("\n## Settings\n")

@@ -721,3 +721,32 @@ func FuzzParseEpsilon(f *testing.F) {
 		}
 	})
 }
+
+// TestWithoutPaper: an experiment may ask not to be set beside the paper.
+func TestWithoutPaper(t *testing.T) {
+	dir := t.TempDir()
+	smallZoo().write(t, dir)
+	path := filepath.Join(dir, "run.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var info map[string]any
+	if err := json.Unmarshal(text, &info); err != nil {
+		t.Fatal(err)
+	}
+	info["without_paper"] = true
+	writeJSON(t, path, info)
+	if _, err := Write(t.Context(), dir, Options{SkipPNG: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"report.html", "report.md"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "Beside the paper") {
+			t.Errorf("%s still has the section", name)
+		}
+	}
+}

@@ -104,7 +104,8 @@ type Info struct {
 	Seed          *int64                `json:"seed"`
 	Started       string                `json:"started"`
 	Finished      string                `json:"finished"`
-	PathsOnly     bool                  `json:"paths_only"` // random weights: no number is a result
+	WithoutPaper  bool                  `json:"without_paper"` // the paper's values are not shown beside ours
+	PathsOnly     bool                  `json:"paths_only"`    // random weights: no number is a result
 	Data          DataInfo              `json:"data"`
 	Attack        settingMap            `json:"attack"`
 	Similarity    settingMap            `json:"similarity"`

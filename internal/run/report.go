@@ -73,6 +73,7 @@ type runFile struct {
 	Warnings      []string                  `json:"warnings"`
 	Failures      []Failure                 `json:"failures"`
 	PathsOnly     bool                      `json:"paths_only"`
+	WithoutPaper  bool                      `json:"without_paper"`
 }
 
 // report writes run.json and then figures and pages from the result files alone.
@@ -103,6 +104,7 @@ func (r *runner) writeRun() error {
 		},
 		Versions: Versions(), Machine: machine(r.Workers), Timings: r.timings,
 		Warnings: append([]string{}, r.out.Warnings...), Failures: append([]Failure{}, r.out.Failures...), PathsOnly: true,
+		WithoutPaper: !r.PaperValue,
 	}
 	file.Versions["sat"] = Version()
 	if r.Data.Prepare == "digits" {

@@ -45,15 +45,15 @@ type Member struct {
 	Name       string
 	Group      string // models of one group differ only by their seed: the central claim compares groups
 	Path       string // a TorchScript file
-	Export     *Source
+	Export     *Network
 	Describe   zoo.Description
 	Recipe     *experiment.Recipe // train natively; nil to use the module as it is
 	Seed       uint64
 	Components map[string]string // the paper's 13 components, for features.csv; nil if unknown
 }
 
-// Source describes a module that the exporter makes from timm.
-type Source struct {
+// Network describes a module that the exporter makes from timm.
+type Network struct {
 	Name       string // of the file; the seeds of a natively trained member share it
 	Timm       string // name for timm.create_model, or the path of a class inside timm: "models.mlp_mixer.MlpMixer"
 	Arguments  map[string]any
@@ -129,7 +129,7 @@ func memberOf(c *experiment.Config, e experiment.Member) Member {
 	if m.Timm == "" {
 		return out
 	}
-	out.Export = &Source{Name: m.Name, Timm: m.Timm, Arguments: m.Args, Pretrained: m.Weights == "pretrained", Seed: c.Seed}
+	out.Export = &Network{Name: m.Name, Timm: m.Timm, Arguments: m.Args, Pretrained: m.Weights == "pretrained", Seed: c.Seed}
 	if m.Recipe == "" {
 		// Without native training a seed is another set of random weights, so another file.
 		out.Export.Name, out.Export.Seed = e.Name, e.Seed
