@@ -21,8 +21,8 @@ func benchCommand() *cli.Command {
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "models", Usage: "names for timm.create_model, comma-separated",
 						Value: "resnet18,regnetx_002,convnext_atto,deit_tiny_patch16_224,mixer_s32_224"},
-					&cli.IntFlag{Name: "batch", Usage: "images per gradient", Value: 8},
-					&cli.IntFlag{Name: "steps", Usage: "gradient steps per attack", Value: 5},
+					&cli.IntFlag{Name: "batch", Usage: "images per gradient", Value: 4},
+					&cli.IntFlag{Name: "steps", Usage: "gradient steps per attack; an attack also looks at its first and last images, so few steps flatter the peer", Value: 20},
 					&cli.IntFlag{Name: "rounds", Usage: "measured attacks per network", Value: 10},
 					&cli.BoolFlag{Name: "peer", Usage: "take turns with torchattacks on the eager network"},
 					&cli.StringFlag{Name: "out", Usage: "folder that keeps the modules", Value: "runs/bench"},
