@@ -27,17 +27,8 @@ const writeBuffer = 256 << 10
 //
 // Errors name the path and, for the usual causes, the way out; errors.Is finds the cause.
 func WriteFile(path string, write func(w io.Writer) error) (err error) {
-	final, err := destination(path)
-	if err != nil {
-		return writeError(path, err)
-	}
 	disk := vfs.Current()
-	dir, base := filepath.Split(final)
-	dir = filepath.Clean(dir)
-	if err := disk.MkdirAll(dir); err != nil {
-		return writeError(path, err)
-	}
-	f, err := disk.CreateTemp(dir, base)
+	final, f, err := temporary(disk, path)
 	if err != nil {
 		return writeError(path, err)
 	}
@@ -68,7 +59,7 @@ func WriteFile(path string, write func(w io.Writer) error) (err error) {
 	closed = true
 	err = f.Close()
 	if err == nil {
-		err = disk.SyncDir(dir)
+		err = disk.SyncDir(filepath.Dir(final))
 	}
 	if err != nil {
 		// The content may not survive a power cut, so the file must not look finished.
@@ -102,17 +93,8 @@ func CopyFile(path, from string) error {
 // CheckWritable reports whether WriteFile(path) could work, so that a long computation fails before it starts rather
 // than when it wants to save. It makes missing parent folders and leaves nothing else behind.
 func CheckWritable(path string) error {
-	final, err := destination(path)
-	if err != nil {
-		return writeError(path, err)
-	}
 	disk := vfs.Current()
-	dir, base := filepath.Split(final)
-	dir = filepath.Clean(dir)
-	if err := disk.MkdirAll(dir); err != nil {
-		return writeError(path, err)
-	}
-	f, err := disk.CreateTemp(dir, base)
+	_, f, err := temporary(disk, path)
 	if err != nil {
 		return writeError(path, err)
 	}
@@ -121,6 +103,20 @@ func CheckWritable(path string) error {
 		return writeError(path, err)
 	}
 	return nil
+}
+
+// temporary opens a temporary file beside the file that path stands for, final, and makes missing folders.
+func temporary(disk vfs.FS, path string) (final string, f vfs.File, err error) {
+	if final, err = destination(path); err != nil {
+		return "", nil, err
+	}
+	dir, base := filepath.Split(final)
+	dir = filepath.Clean(dir)
+	if err := disk.MkdirAll(dir); err != nil {
+		return "", nil, err
+	}
+	f, err = disk.CreateTemp(dir, base)
+	return final, f, err
 }
 
 var errNotRegular = errors.New("exists and is not a regular file")
