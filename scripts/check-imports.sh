@@ -10,6 +10,7 @@ forbid() {
   [ -z "$bad" ] || { echo "$1 must not depend on: $bad"; fail=1; }
 }
 forbid ./attacks 'sat/(torch|zoo|analysis|cmd|internal/(data|train|run|experiment|store))'
+forbid ./boundary 'sat/(torch|zoo|analysis|cmd|internal/(data|train|run|experiment|store))'
 forbid ./torch 'sat/(attacks|zoo|analysis|cmd|internal/(data|train|run|experiment|store))'
 forbid ./zoo 'sat/(analysis|cmd|internal/(train|run|experiment))'
 forbid ./analysis 'sat/(torch|attacks|zoo|cmd|internal/(data|train|run|experiment|store))'

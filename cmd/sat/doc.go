@@ -18,6 +18,7 @@
 //
 //	sat/torch                the binding to libtorch: who owns a tensor, threads, errors
 //	sat/attacks              the attacks and the transfer loop, over two small interfaces, without cgo
+//	sat/boundary             the competing measure: agreement of decision boundaries on planes through three images
 //	sat/zoo                  TorchScript files: description, checks, loading; the registry of the paper's models
 //	sat/internal/data        image folders, the evaluation transform, .npy files
 //	sat/internal/train       recipes, schedules, the training loop, checkpoints
