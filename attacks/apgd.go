@@ -52,6 +52,27 @@ func (a APGD) Name() string {
 	}
 }
 
+// Cost is that of an image that withstands: all restarts and targets.
+func (a APGD) Cost() Cost {
+	rounds := a.Restarts
+	if a.Loss.Targeted() {
+		rounds *= a.Targets
+	}
+	return Cost{Forwards: 2, Gradients: rounds * (a.Steps + 1)}
+}
+
+// Parameters implements Attacker.
+func (a APGD) Parameters() map[string]any {
+	m := map[string]any{
+		"norm": a.Norm.String(), "epsilon": a.Epsilon, "steps": a.Steps, "restarts": a.Restarts, "rho": a.Rho, "loss": a.Loss.String(),
+		"best_loss": a.BestLoss, "seed": a.Seed, "rng": a.Randomness.String(), "nan": nanWord(a.ZeroNaN),
+	}
+	if a.Loss.Targeted() {
+		m["targets"] = a.Targets
+	}
+	return m
+}
+
 // Validate reports every setting that has no meaning, all at once.
 func (a APGD) Validate() error {
 	errs := []error{checkCommon(a.Norm, a.Epsilon, a.Randomness)}

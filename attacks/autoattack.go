@@ -105,38 +105,98 @@ type AutoAttackState struct {
 // AutoAttackOptions are the optional parts of a run; each may be left out.
 type AutoAttackOptions struct {
 	Resume *AutoAttackState // not modified
-	// Checkpoint is called after every batch of every attack. The state is valid until it returns; an error ends the run.
+	// Checkpoint is called after every batch of every attack; an error ends the run. The state changes after the next
+	// batch only: what the last call got is still true when the run ends early.
 	Checkpoint func(s *AutoAttackState) error
 	// Progress is told the stage and how much of its work is done, in steps times images.
 	Progress func(stage string, done, total int)
 }
 
-// AutoAttackResult is the Result with what the four attacks did one after the other.
-type AutoAttackResult struct {
-	Result
-	Stages    []Stage // always four, also when one had nothing left to do
-	Survivors int     // images that are still correctly classified
-	Warnings  []string
+// Name is autoattack.
+func (a AutoAttack) Name() string { return "autoattack" }
+
+// survivingShare is the share of images that costs are estimated with: networks trained in the usual way lose nearly all
+// their images to APGD-CE.
+const survivingShare = 0.02
+
+// Cost assumes that APGD-CE leaves one image in fifty to the other three attacks.
+func (a AutoAttack) Cost() Cost {
+	weights := a.weights()
+	cost := weights[0]
+	for _, w := range weights[1:] {
+		cost.Forwards += int(survivingShare * float64(w.Forwards))
+		cost.Gradients += int(survivingShare * float64(w.Gradients))
+	}
+	return cost
+}
+
+// weights are the costs of the four attacks for an image that withstands them.
+func (a AutoAttack) weights() [len(StageNames)]Cost {
+	ce, targeted, fab, square := a.attacks()
+	return [...]Cost{ce.Cost(), targeted.Cost(), fab.Cost(), square.Cost()}
+}
+
+// Parameters implements Attacker.
+func (a AutoAttack) Parameters() map[string]any {
+	return map[string]any{
+		"norm": a.Norm.String(), "epsilon": a.Epsilon, "batch": a.Batch, "steps": a.Steps, "targets": a.Targets,
+		"queries": a.Queries, "survivors": a.Survivors.String(), "seed": a.Seed, "rng": a.Randomness.String(),
+		"nan": nanWord(a.ZeroNaN),
+	}
 }
 
 // Run attacks the images x, labelled y. Misclassified images are returned as they are; Survivors says what happens to those
-// that withstand. Index i of every slice of the result belongs to image i. x and y are not modified.
-func (a AutoAttack) Run(ctx context.Context, model Model, x Batch, y []int64, ids []string, o AutoAttackOptions) (AutoAttackResult, error) {
+// that withstand.
+func (a AutoAttack) Run(ctx context.Context, model Model, x Batch, y []int64, ids []string, progress Progress) (Result, error) {
+	return a.RunWith(ctx, model, x, y, ids, AutoAttackOptions{Progress: a.Overall(progress)})
+}
+
+// Overall turns progress within stages into progress of the whole, as Cost weighs the stages. Nil is silent.
+func (a AutoAttack) Overall(progress Progress) func(stage string, done, total int) {
+	if progress == nil {
+		return nil
+	}
+	const gradient = 3 // passes
+	weight, sum := map[string]float64{}, 0.0
+	for i, w := range a.weights() {
+		passes := float64(w.Forwards + gradient*w.Gradients)
+		if i > 0 {
+			passes *= survivingShare
+		}
+		weight[StageNames[i]] = passes
+		sum += passes
+	}
+	return func(stage string, done, total int) {
+		const fine = 10000
+		at := 0.0
+		for _, name := range StageNames {
+			if name == stage {
+				at += weight[name] * float64(done) / float64(max(total, 1))
+				break
+			}
+			at += weight[name]
+		}
+		progress(int(fine*at/sum), fine)
+	}
+}
+
+// RunWith is Run that can be interrupted and resumed.
+func (a AutoAttack) RunWith(ctx context.Context, model Model, x Batch, y []int64, ids []string, o AutoAttackOptions) (Result, error) {
 	if err := a.Validate(); err != nil {
-		return AutoAttackResult{}, err
+		return Result{}, err
 	}
 	v, clean, err := newVictims(ctx, model, x, y, ids)
 	if err != nil {
-		return AutoAttackResult{}, fmt.Errorf("autoattack: %w", err)
+		return Result{}, fmt.Errorf("autoattack: %w", err)
 	}
-	r := autoRun{AutoAttack: a, model: model, all: v, options: o}
-	if err := r.begin(clean); err != nil {
-		return AutoAttackResult{}, fmt.Errorf("autoattack: %w", err)
+	r := autoRun{AutoAttack: a, model: model, all: v, clean: clean, options: o}
+	if err := r.begin(); err != nil {
+		return Result{}, fmt.Errorf("autoattack: %w", err)
 	}
 	for len(r.state.Stages) < len(StageNames) {
 		name := StageNames[len(r.state.Stages)]
 		if err := r.stage(ctx, name); err != nil {
-			return AutoAttackResult{}, fmt.Errorf("autoattack, %s: %w", name, err)
+			return Result{}, fmt.Errorf("autoattack, %s: %w", name, err)
 		}
 	}
 	return r.result(), nil
@@ -147,21 +207,22 @@ type autoRun struct {
 	AutoAttack
 	model   Model
 	all     victims
+	clean   []int64 // predictions
 	options AutoAttackOptions
 	state   AutoAttackState
 }
 
 // begin makes the first state, or takes the one to resume from.
-func (r *autoRun) begin(clean []int64) error {
+func (r *autoRun) begin() error {
 	n := r.all.x.N
 	correct := make([]bool, n)
 	for i := range correct {
-		correct[i] = clean[i] == r.all.y[i]
+		correct[i] = r.clean[i] == r.all.y[i]
 	}
 	s := r.options.Resume
 	if s == nil {
 		r.state = AutoAttackState{Correct: correct, Robust: slices.Clone(correct), Adversarial: r.all.x.Clone(),
-			Predicted: clean, Saturated: make([]bool, n), ZeroGrad: make([]bool, n)}
+			Predicted: slices.Clone(r.clean), Saturated: make([]bool, n), ZeroGrad: make([]bool, n)}
 		return nil
 	}
 	adv := s.Adversarial
@@ -291,12 +352,11 @@ func secondLoss(classes int) Loss {
 	return CrossEntropy
 }
 
-func (r *autoRun) result() AutoAttackResult {
+func (r *autoRun) result() Result {
 	s, n := &r.state, r.all.x.N
-	out := AutoAttackResult{
-		Result: Result{Adversarial: s.Adversarial, Predicted: s.Predicted, Fooled: make([]bool, n), Correct: s.Correct,
-			SaturatedImages: count(s.Saturated), ZeroGradImages: count(s.ZeroGrad), NaNReplaced: s.NaNReplaced},
-		Stages: s.Stages, Survivors: count(s.Robust),
+	out := Result{
+		Adversarial: s.Adversarial, Clean: r.clean, Predicted: s.Predicted, Fooled: make([]bool, n), Correct: s.Correct,
+		Stages: s.Stages, SaturatedImages: count(s.Saturated), ZeroGradImages: count(s.ZeroGrad), NaNReplaced: s.NaNReplaced,
 	}
 	for i := range n {
 		out.Fooled[i] = s.Predicted[i] != r.all.y[i]

@@ -27,9 +27,9 @@ func crowd(t *testing.T) (*mlp, Batch, []int64, []string) {
 	return m, x, y, names(x.N)
 }
 
-func auto(t *testing.T, a AutoAttack, m Model, x Batch, y []int64, ids []string, o AutoAttackOptions) AutoAttackResult {
+func auto(t *testing.T, a AutoAttack, m Model, x Batch, y []int64, ids []string, o AutoAttackOptions) Result {
 	t.Helper()
-	r, err := a.Run(context.Background(), m, x, y, ids, o)
+	r, err := a.RunWith(context.Background(), m, x, y, ids, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,8 +87,8 @@ func TestAutoAttackBookkeeping(t *testing.T) {
 				t.Errorf("%v: %d, %d, ..., %d images robust: the test decides nothing", norm, a, b, d)
 			}
 			final := r.Stages[3].Robust
-			if r.Survivors != count(final) || r.ZeroGradImages == 0 {
-				t.Errorf("%d survivors, want %d; %d images without gradient", r.Survivors, count(final), r.ZeroGradImages)
+			if r.Survivors() != count(final) || r.ZeroGradImages == 0 {
+				t.Errorf("%d survivors, want %d; %d images without gradient", r.Survivors(), count(final), r.ZeroGradImages)
 			}
 			if p := predictions(t, m, r.Adversarial); !slices.Equal(p, r.Predicted) {
 				t.Errorf("predictions %v, the model says %v", r.Predicted, p)
@@ -128,8 +128,8 @@ func TestAutoAttackIsItsAttacks(t *testing.T) {
 				t.Errorf("image %d falls to %s alone and withstands them all", i, attack.Name())
 			}
 		}
-		if whole.Survivors > single {
-			t.Errorf("%d survivors of all, %d of %s", whole.Survivors, single, attack.Name())
+		if whole.Survivors() > single {
+			t.Errorf("%d survivors of all, %d of %s", whole.Survivors(), single, attack.Name())
 		}
 	}
 }
@@ -187,12 +187,12 @@ func TestAutoAttackStopsAndRefuses(t *testing.T) {
 	m, x, y, ids := crowd(t)
 	a := smallAuto()
 	full := errors.New("disk full")
-	_, err := a.Run(context.Background(), m, x, y, ids, AutoAttackOptions{Checkpoint: func(*AutoAttackState) error { return full }})
+	_, err := a.RunWith(context.Background(), m, x, y, ids, AutoAttackOptions{Checkpoint: func(*AutoAttackState) error { return full }})
 	if !errors.Is(err, full) || !strings.Contains(err.Error(), "apgd-ce") {
 		t.Errorf("a checkpoint that fails gives %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	_, err = a.Run(ctx, m, x, y, ids, AutoAttackOptions{Progress: func(stage string, _, _ int) {
+	_, err = a.RunWith(ctx, m, x, y, ids, AutoAttackOptions{Progress: func(stage string, _, _ int) {
 		if stage == "fab-t" {
 			cancel()
 		}
@@ -217,7 +217,7 @@ func TestAutoAttackStopsAndRefuses(t *testing.T) {
 	} {
 		bad := state
 		c.change(&bad)
-		if _, err := a.Run(context.Background(), m, x, y, ids, AutoAttackOptions{Resume: &bad}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := a.RunWith(context.Background(), m, x, y, ids, AutoAttackOptions{Resume: &bad}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
 	}
@@ -236,8 +236,8 @@ func TestAutoAttackSurvivors(t *testing.T) {
 	clean := auto(t, a, m, x, y, ids, AutoAttackOptions{})
 	a.Survivors = SurvivorsBestLoss
 	best := auto(t, a, m, x, y, ids, AutoAttackOptions{})
-	if clean.Survivors == 0 || !slices.Equal(clean.Predicted, best.Predicted) {
-		t.Fatalf("%d survivors; the policy changes predictions", clean.Survivors)
+	if clean.Survivors() == 0 || !slices.Equal(clean.Predicted, best.Predicted) {
+		t.Fatalf("%d survivors; the policy changes predictions", clean.Survivors())
 	}
 	if p := predictions(t, m, best.Adversarial); !slices.Equal(p, best.Predicted) {
 		t.Errorf("predictions %v, the model says %v", best.Predicted, p)
@@ -284,16 +284,16 @@ func TestAutoAttackEdges(t *testing.T) {
 	a := smallAuto()
 	a.Epsilon = 0.5
 	r := auto(t, a, m, x, y, ids, AutoAttackOptions{})
-	if len(r.Stages) != 4 || r.Survivors != 0 || count(r.Stages[0].Robust) != 0 {
-		t.Errorf("%d stages, %d survivors", len(r.Stages), r.Survivors)
+	if len(r.Stages) != 4 || r.Survivors() != 0 || count(r.Stages[0].Robust) != 0 {
+		t.Errorf("%d stages, %d survivors", len(r.Stages), r.Survivors())
 	}
 	wrong := make([]int64, x.N)
 	for i := range wrong {
 		wrong[i] = (predictions(t, m, x)[i] + 1) % 5
 	}
 	r = auto(t, a, m, x, wrong, ids, AutoAttackOptions{})
-	if len(r.Stages) != 4 || r.Survivors != 0 || bitsDiffer(r.Adversarial.Pixels, x.Pixels) >= 0 || count(r.Fooled) != x.N {
-		t.Errorf("all misclassified: %d stages, %d survivors, %d fooled", len(r.Stages), r.Survivors, count(r.Fooled))
+	if len(r.Stages) != 4 || r.Survivors() != 0 || bitsDiffer(r.Adversarial.Pixels, x.Pixels) >= 0 || count(r.Fooled) != x.N {
+		t.Errorf("all misclassified: %d stages, %d survivors, %d fooled", len(r.Stages), r.Survivors(), count(r.Fooled))
 	}
 	a.Epsilon = 0.03
 	masked := &broken{Model: m, grad: func(_ int, g Gradient) { clear(g.Pixels) }}

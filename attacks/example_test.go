@@ -54,7 +54,7 @@ func ExampleAutoAttack_Run() {
 	y := []int64{1, 1, 1}
 	a := attacks.DefaultAutoAttack()
 	a.Queries = 100
-	r, err := a.Run(context.Background(), scale{}, x, y, []string{"grey", "white", "black"}, attacks.AutoAttackOptions{})
+	r, err := a.Run(context.Background(), scale{}, x, y, []string{"grey", "white", "black"}, nil)
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -33,6 +33,19 @@ func DefaultFAB() FAB {
 // Name is fab-t.
 func (f FAB) Name() string { return "fab-t" }
 
+// Cost is that of an image that withstands: all targets.
+func (f FAB) Cost() Cost {
+	return Cost{Forwards: 2 + f.Targets*f.Steps, Gradients: f.Targets * f.Steps}
+}
+
+// Parameters implements Attacker.
+func (f FAB) Parameters() map[string]any {
+	return map[string]any{
+		"norm": f.Norm.String(), "epsilon": f.Epsilon, "steps": f.Steps, "targets": f.Targets, "alpha_max": f.AlphaMax,
+		"eta": f.Eta, "beta": f.Beta, "nan": nanWord(f.ZeroNaN),
+	}
+}
+
 // Validate reports every setting that has no meaning, all at once.
 func (f FAB) Validate() error {
 	errs := []error{checkCommon(f.Norm, f.Epsilon, Keyed)}

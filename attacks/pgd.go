@@ -63,18 +63,50 @@ type PGD struct {
 	Steps       int     // T, gradient evaluations per restart
 	RandomStart bool    // x_0 is drawn from the ball instead of being x
 	Restarts    int     // >= 1; more than one needs RandomStart, or all would be equal
-	Targeted    bool    // the labels are targets to reach instead of labels to leave
+	Target      Target  // Untargeted: away from the label; else towards a class
 	Select      Select
 	Loss        Loss    // CrossEntropy, DLR or Margin
 	Momentum    float64 // decay of the accumulated, L1-normalised gradient; 0 is plain PGD
-	Seed        uint64  // of the random starts
-	ZeroNaN     bool    // replace NaN gradient entries by 0 and count them, instead of stopping
+	Seed        uint64  // of the random starts and random targets
+	// NormalizedStep: StepSize is in units of the normalised image, so in pixel space StepSize times the standard deviation
+	// of the channel that the model divides by. Only in L-infinity, and the model must be Normalized.
+	NormalizedStep bool
+	ZeroNaN        bool // replace NaN gradient entries by 0 and count them, instead of stopping
 }
 
 // Defaults returns the settings of the SAT paper: L-infinity, epsilon 8/255, 50 steps, step ("learning rate") 0.1 in
 // pixel units, no random start, last iterate.
 func Defaults() PGD {
 	return PGD{Norm: Linf, Epsilon: 8.0 / 255, StepSize: 0.1, Steps: 50, Restarts: 1, Select: Last, Loss: CrossEntropy}
+}
+
+// Normalized is a Model that says how it normalises the pixels of each channel: (x - mean) / std.
+type Normalized interface {
+	Normalization() (mean, std []float32)
+}
+
+// Name is pgd or pgd-l2.
+func (p PGD) Name() string {
+	if p.Norm == L2 {
+		return "pgd-l2"
+	}
+	return "pgd"
+}
+
+// Cost is one gradient per step and two looks at logits, at the clean images and at the result.
+func (p PGD) Cost() Cost { return Cost{Forwards: 2, Gradients: p.Steps * max(p.Restarts, 1)} }
+
+// Parameters implements Attacker.
+func (p PGD) Parameters() map[string]any {
+	m := map[string]any{
+		"norm": p.Norm.String(), "epsilon": p.Epsilon, "step_size": p.StepSize, "steps": p.Steps, "random_start": p.RandomStart,
+		"restarts": p.Restarts, "select": p.Select.String(), "loss": p.Loss.String(), "momentum": p.Momentum,
+		"target": p.Target.String(), "nan": nanWord(p.ZeroNaN), "normalized_step": p.NormalizedStep,
+	}
+	if p.RandomStart || p.Target == TargetRandom {
+		m["seed"] = p.Seed
+	}
+	return m
 }
 
 // Validate reports every setting that has no meaning, all at once.
@@ -108,26 +140,18 @@ func (p PGD) Validate() error {
 	if !(p.Momentum >= 0) || math.IsInf(p.Momentum, 0) {
 		bad("momentum is %v, want a finite number >= 0", p.Momentum)
 	}
+	if p.Target < Untargeted || p.Target > TargetRunnerUp {
+		bad("unknown target %v", p.Target)
+	}
+	if p.NormalizedStep && p.Norm == L2 {
+		bad("a step in units of the normalised image has no length in L2")
+	}
 	return errors.Join(errs...)
 }
 
-// Progress is told how much of a call's work is done, done <= total. It runs on the calling goroutine. Nil is silent.
-type Progress func(done, total int)
-
-// Result is what an attack made of one batch. Index i of every slice belongs to image i of the input.
-type Result struct {
-	Adversarial Batch
-	Predicted   []int64 // on the adversarial image
-	Fooled      []bool  // Predicted is not y (untargeted) or is the target (targeted), whatever the clean prediction
-	Correct     []bool  // the clean image is predicted as y; in a targeted run, as the target
-
-	SaturatedImages int // images whose float32 probability of y was exactly 1 at some step: rounding steered them there
-	ZeroGradImages  int // images whose whole gradient was exactly 0 at some step: they stood still there
-	NaNReplaced     int // gradient entries replaced because of ZeroNaN
-}
-
-// Run attacks the images x, labelled (or, targeted, to be led to) y, all in one batch. ids names the images: random
-// starts are keyed by (seed, attack, restart, id), never by position, and errors quote them. x and y are not modified.
+// Run attacks the images x, labelled y (or, with TargetGiven, to be led to y), all in one batch. ids names the images:
+// random starts are keyed by (seed, attack, restart, id), never by position, and errors quote them. x and y are not
+// modified.
 //
 // Besides Steps gradients per restart it costs one forward pass over the clean images, before anything else, which
 // checks labels and logits and fills Correct, and one per restart over the last iterates, which fills Predicted.
@@ -176,9 +200,18 @@ func (p PGD) run(ctx context.Context, model Model, x, start Batch, y []int64, id
 	}
 	r := &pgdRun{
 		PGD: p, model: model, x: x, y: y, ids: ids, progress: progress,
-		out: Result{Adversarial: start.Clone(), Predicted: make([]int64, x.N), Fooled: make([]bool, x.N),
+		out: Result{Adversarial: start.Clone(), Clean: clean, Predicted: make([]int64, x.N), Fooled: make([]bool, x.N),
 			Correct: make([]bool, x.N)},
 		loss: make([]float64, x.N), saturated: make([]bool, x.N), zeroGrad: make([]bool, x.N),
+	}
+	if r.out.Targets, err = p.Target.choose(logits, y, ids, p.Seed); err != nil {
+		return Result{}, fmt.Errorf("pgd: %w", err)
+	}
+	if p.Target != Untargeted {
+		r.y = r.out.Targets
+	}
+	if r.steps, err = p.channelSteps(model, x.C); err != nil {
+		return Result{}, fmt.Errorf("pgd: %w", err)
 	}
 	for i := range clean {
 		r.out.Correct[i] = clean[i] == y[i]
@@ -193,14 +226,38 @@ func (p PGD) run(ctx context.Context, model Model, x, start Batch, y []int64, id
 	return r.out, nil
 }
 
+// channelSteps are the steps in pixel space, one per channel.
+func (p PGD) channelSteps(model Model, channels int) ([]float32, error) {
+	steps := make([]float32, channels)
+	for c := range steps {
+		steps[c] = float32(p.StepSize)
+	}
+	if !p.NormalizedStep {
+		return steps, nil
+	}
+	m, ok := model.(Normalized)
+	if !ok {
+		return nil, errors.New("a step in units of the normalised image needs a model that says how it normalises")
+	}
+	_, std := m.Normalization()
+	if len(std) != channels {
+		return nil, fmt.Errorf("the model normalises %d channels, the images have %d", len(std), channels)
+	}
+	for c := range steps {
+		steps[c] = float32(p.StepSize * float64(std[c]))
+	}
+	return steps, nil
+}
+
 // pgdRun is one call of Run. Per-image state is indexed by the position in the input.
 type pgdRun struct {
 	PGD
 	model    Model
 	x        Batch
-	y        []int64
+	y        []int64 // labels to leave or classes to reach
 	ids      []string
 	progress Progress
+	steps    []float32 // in pixel space, by channel
 
 	out                 Result
 	loss                []float64 // s times the loss of the image kept in out, for BestLoss
@@ -267,11 +324,25 @@ func (r *pgdRun) step(ctx context.Context, a *active) error {
 	}
 	switch r.Norm {
 	case Linf:
-		stepLinf(a.adv.Pixels, a.x.Pixels, direction, float32(r.StepSize), float32(r.Epsilon), r.Targeted)
+		r.stepLinf(a, direction)
 	case L2:
-		stepL2(a, direction, float32(r.StepSize), float32(r.Epsilon), r.Targeted)
+		stepL2(a, direction, float32(r.StepSize), float32(r.Epsilon), r.Target != Untargeted)
 	}
 	return nil
+}
+
+// stepLinf steps the active images, channel by channel where the steps differ.
+func (r *pgdRun) stepLinf(a *active, direction []float32) {
+	eps, descend := float32(r.Epsilon), r.Target != Untargeted
+	if !r.NormalizedStep {
+		stepLinf(a.adv.Pixels, a.x.Pixels, direction, r.steps[0], eps, descend)
+		return
+	}
+	plane := a.x.H * a.x.W
+	for k := range a.x.N * a.x.C {
+		from, to := k*plane, (k+1)*plane
+		stepLinf(a.adv.Pixels[from:to], a.x.Pixels[from:to], direction[from:to], r.steps[k%a.x.C], eps, descend)
+	}
 }
 
 // last evaluates x_T of the images still active.
@@ -306,7 +377,7 @@ func (r *pgdRun) keep(a *active, k int, predicted int64) {
 }
 
 func (r *pgdRun) fools(predicted, y int64) bool {
-	return (predicted == y) == r.Targeted
+	return (predicted == y) == (r.Target != Untargeted)
 }
 
 // keepFooled keeps the current iterate of every active image that fools the model.
@@ -324,7 +395,7 @@ func (r *pgdRun) keepLarger(a *active, predicted []int64, logits []float32) {
 	classes := len(logits) / a.x.N
 	for k, i := range a.index {
 		loss := r.Loss.value(logits[k*classes:(k+1)*classes], a.y[k], 0)
-		if r.Targeted {
+		if r.Target != Untargeted {
 			loss = -loss
 		}
 		if loss > r.loss[i] {

@@ -22,7 +22,7 @@ func settings() map[string]PGD {
 		"large eps":    with(func(p *PGD) { p.Epsilon, p.StepSize = 48.0/255, 0.02 }),
 		"random start": with(func(p *PGD) { p.RandomStart, p.StepSize, p.Seed = true, 0.01, 3 }),
 		"restarts":     with(func(p *PGD) { p.RandomStart, p.Restarts, p.StepSize = true, 3, 0.004 }),
-		"targeted":     with(func(p *PGD) { p.Targeted, p.StepSize = true, 0.01 }),
+		"targeted":     with(func(p *PGD) { p.Target, p.StepSize = TargetGiven, 0.01 }),
 		"momentum":     with(func(p *PGD) { p.Momentum, p.StepSize = 1, 0.01 }),
 		"best loss":    with(func(p *PGD) { p.Select = BestLoss }),
 		"dlr":          with(func(p *PGD) { p.Loss, p.StepSize, p.Select = DLR, 0.01, BestLoss }),
@@ -408,8 +408,9 @@ func TestSelectBestLoss(t *testing.T) {
 	y, ids := predictions(t, m, x), names(x.N)
 	for _, targeted := range []bool{false, true} {
 		p := Defaults()
-		p.Steps, p.Select, p.Targeted = 7, BestLoss, targeted
+		p.Steps, p.Select = 7, BestLoss
 		if targeted {
+			p.Target = TargetGiven
 			y = NextTargets(y, 4)
 		}
 		got := attack(t, p, m, x, y, ids)

@@ -28,6 +28,17 @@ func DefaultSquare() Square {
 // Name is square; draws are keyed by it.
 func (q Square) Name() string { return "square" }
 
+// Cost is that of an image that withstands: all queries.
+func (q Square) Cost() Cost { return Cost{Forwards: 2 + q.Restarts*(q.Queries+2)} }
+
+// Parameters implements Attacker.
+func (q Square) Parameters() map[string]any {
+	return map[string]any{
+		"norm": q.Norm.String(), "epsilon": q.Epsilon, "queries": q.Queries, "share": q.Share, "restarts": q.Restarts,
+		"seed": q.Seed, "rng": q.Randomness.String(),
+	}
+}
+
 // Validate reports every setting that has no meaning, all at once.
 func (q Square) Validate() error {
 	errs := []error{checkCommon(q.Norm, q.Epsilon, q.Randomness)}

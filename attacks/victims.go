@@ -184,7 +184,7 @@ func alone(ctx context.Context, name string, model Model, x Batch, y []int64, id
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", name, err)
 	}
-	r := Result{Adversarial: x.Clone(), Predicted: clean, Fooled: make([]bool, x.N), Correct: make([]bool, x.N)}
+	r := Result{Adversarial: x.Clone(), Clean: clean, Predicted: slices.Clone(clean), Fooled: make([]bool, x.N), Correct: make([]bool, x.N)}
 	for i := range clean {
 		r.Correct[i] = clean[i] == y[i]
 		r.Fooled[i] = !r.Correct[i]

@@ -74,7 +74,10 @@ type Model struct {
 	verified                         VerifyResult
 }
 
-var _ attacks.Model = (*Model)(nil)
+var _ interface {
+	attacks.Model
+	attacks.Normalized
+} = (*Model)(nil)
 
 // OpenModule loads a module file for training: weights checked against the manifest, code not replayed (Load does that).
 // The file must have a manifest. It runs on the worker of s; the caller closes the module.
@@ -273,6 +276,9 @@ func (m *Model) Channels() int { return m.channels }
 
 // Classes is the number of logits.
 func (m *Model) Classes() int { return m.classes }
+
+// Normalization is what the model does to each channel first, (x - mean) / std. The slices must not be modified.
+func (m *Model) Normalization() (mean, std []float32) { return m.mean, m.std }
 
 // Transform is the crop fraction and the interpolation of the model's evaluation transform; 0 and "" when neither the
 // manifest nor the caller gave them.

@@ -101,8 +101,7 @@ func TestAutoAttackEqualsReference(t *testing.T) {
 			a.Epsilon, a.Seed, a.Randomness = c.Epsilon, g.Header.Seed, attacks.StreamCompat
 			a.Norm = norms[c.Norm]
 			model := load(t, worker, c.Model)
-			r, err := a.Run(context.Background(), model, x.Slice(0, c.Images), images.Labels[:c.Images], ids(c.Images),
-				attacks.AutoAttackOptions{})
+			r, err := a.Run(context.Background(), model, x.Slice(0, c.Images), images.Labels[:c.Images], ids(c.Images), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

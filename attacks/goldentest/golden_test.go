@@ -123,12 +123,13 @@ func TestPGDEqualsTorchattacks(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			model := load(t, worker, c.Model)
 			p := attacks.Defaults()
-			p.Epsilon, p.StepSize, p.Steps, p.Momentum, p.Targeted = c.Epsilon, c.StepSize, c.Steps, c.Momentum, c.Targeted
+			p.Epsilon, p.StepSize, p.Steps, p.Momentum = c.Epsilon, c.StepSize, c.Steps, c.Momentum
 			if c.Norm == "L2" {
 				p.Norm = attacks.L2
 			}
 			y := append([]int64(nil), g.Labels[:c.Images]...)
 			if c.Targeted {
+				p.Target = attacks.TargetGiven
 				y = attacks.NextTargets(y, 10)
 			}
 			clean := x.Slice(0, c.Images)

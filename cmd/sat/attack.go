@@ -15,11 +15,12 @@ func attackCommand() *cli.Command {
 		&cli.StringFlag{Name: "labels", Usage: "Y.npy (int64 [N]); a folder's classes by default"},
 		&cli.StringFlag{Name: "out", Usage: "adversarial images, float32 [N,3,H,W]", Required: true},
 		&cli.BoolFlag{Name: "only-correct", Usage: "copy the clean image where the model is wrong already"},
+		&cli.StringFlag{Name: "target-labels", Usage: "with --target label: T.npy (int64 [N]), the class that each image shall reach"},
 	}
 	return command(cli.Command{
 		Name:   "attack",
 		Usage:  "adversarial images of one TorchScript classifier",
-		Flags:  append(append(flags, attackFlags()...), modelFlags()...),
+		Flags:  append(append(flags, attackFlags("label")...), modelFlags()...),
 		Action: attack,
 	}, "sat attack --model a.pt --images images.npy --labels labels.npy --epsilon 8/255 --out adversarial.npy")
 }
@@ -37,6 +38,17 @@ type attackJSON struct {
 	Precision     string         `json:"precision"`
 	Saturated     int            `json:"saturated_images"`
 	ZeroGradient  int            `json:"zero_grad_images"`
+	Survivors     int            `json:"survivors"` // classified correctly before and after
+	Targets       []int64        `json:"targets,omitempty"`
+	Reached       []bool         `json:"reached,omitempty"`
+	Stages        []stageJSON    `json:"stages,omitempty"` // of autoattack: always four
+	Warnings      []string       `json:"warnings"`
+}
+
+// stageJSON says which images are classified correctly in spite of an attack and those before it.
+type stageJSON struct {
+	Name   string `json:"name"`
+	Robust []bool `json:"robust"`
 }
 
 func attack(c *cli.Context) error {
@@ -51,6 +63,12 @@ func attack(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if given := c.String("target-labels") != ""; given != (c.String("target") == "label") {
+		return usagef("--target label and --target-labels T.npy go together")
+	}
+	if c.IsSet("batch") && c.String("rng") == "stream-compat" {
+		return usagef("--batch: with --rng stream-compat all images are one batch, because the reference's draws depend on it")
+	}
 	batch := 0 // chosen when the number of images is known
 	if c.IsSet("batch") {
 		if batch, err = batchSize(c, 0); err != nil {
@@ -58,7 +76,8 @@ func attack(c *cli.Context) error {
 		}
 	}
 	result, err := run.AttackOne(c.Context, run.AttackJob{
-		Model: c.String("model"), Describe: settings.describe, Images: c.String("images"), Labels: c.String("labels"), Out: c.String("out"),
+		Model: c.String("model"), Describe: settings.describe, Images: c.String("images"), Labels: c.String("labels"),
+		Targets: c.String("target-labels"), Out: c.String("out"),
 		Attack: settings.attack, OnlyCorrect: c.Bool("only-correct"),
 		Device: settings.device, Threads: n, Precision: settings.precision, Batch: batch, Progress: progress(c),
 	})
@@ -66,10 +85,16 @@ func attack(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("json") {
+		var stages []stageJSON
+		for _, s := range result.Stages {
+			stages = append(stages, stageJSON{s.Name, s.Robust})
+		}
 		return printJSON(c.App.Writer, attackJSON{
 			SchemaVersion: schemaVersion, Model: result.Model, Out: c.String("out"), Correct: result.Correct, Fooled: result.Fooled,
 			Attack: result.Settings, Batch: result.Batch, Threads: n, Precision: settings.precision.String(),
 			Saturated: result.SaturatedImages, ZeroGradient: result.ZeroGradImages,
+			Survivors: result.Survivors(), Targets: result.Targets, Reached: result.Reached, Stages: stages,
+			Warnings: append([]string{}, result.Warnings...),
 		})
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "%s\n", c.String("out"))

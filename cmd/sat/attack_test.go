@@ -29,6 +29,11 @@ type attackOutput struct {
 	Precision     string         `json:"precision"`
 	Saturated     int            `json:"saturated_images"`
 	ZeroGradient  int            `json:"zero_grad_images"`
+	Survivors     int            `json:"survivors"`
+	Targets       []int64        `json:"targets"`
+	Reached       []bool         `json:"reached"`
+	Stages        []stageJSON    `json:"stages"`
+	Warnings      []string       `json:"warnings"`
 }
 
 // attacked runs `sat attack` on the workplace's files and returns what it says and the images it wrote.

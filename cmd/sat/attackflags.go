@@ -8,28 +8,35 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"sat/attacks"
 	"sat/internal/experiment"
 	"sat/internal/run"
 	"sat/torch"
 	"sat/zoo"
 )
 
-// methods are the attacks there are.
-var methods = []string{"pgd"}
-
-// attackFlags are what `sat attack` and `sat compare` say about the attack. The defaults are the paper's.
-func attackFlags() []cli.Flag {
+// attackFlags are what `sat attack` and `sat compare` say about the attack: the keys of [attack] in an experiment file, with
+// the same defaults and for the same methods.
+func attackFlags(targets ...string) []cli.Flag {
 	return []cli.Flag{
-		choice("method", "attack", methods...),
-		&cli.StringFlag{Name: "epsilon", Usage: "radius of the L-infinity ball for pixels in [0,1], 8/255 or a decimal", Value: "8/255"},
-		&cli.StringFlag{Name: "step-size", Usage: "step for pixels in [0,1] (above 2 epsilon every step goes to the ball's edge)", Value: "0.1"},
-		&cli.IntFlag{Name: "steps", Usage: "gradient steps", Value: 50},
-		&cli.BoolFlag{Name: "random-start", Usage: "start at a random point of the ball"},
-		&cli.IntFlag{Name: "restarts", Usage: "attempts; more than one needs --random-start", Value: 1},
-		choice("select", "iterate to keep", "last", "best-loss", "first-fooled"),
-		&cli.Uint64Flag{Name: "seed", Usage: "of the random starts"},
-		choice("rng", "how random numbers are drawn: keyed by image, whatever the batches", "keyed"),
+		choice("method", "attack", experiment.Methods()...),
+		&cli.StringFlag{Name: "epsilon", Usage: "radius of the ball for pixels in [0,1], 8/255 or a decimal", Value: "8/255"},
+		choice("norm", "of the ball (not for pgd: there is pgd-l2)", "Linf", "L2"),
+		&cli.StringFlag{Name: "step-size", Usage: "pgd: step for pixels in [0,1] (above 2 epsilon every step goes to the ball's edge)", Value: "0.1"},
+		choice("step-unit", "pgd: pixels in [0,1], multiples of epsilon, of each channel's standard deviation, or of 1/255", "pixel", "eps", "norm", "byte"),
+		&cli.IntFlag{Name: "steps", Usage: "gradient steps; default 50 for pgd, 100 for the attacks of AutoAttack"},
+		&cli.BoolFlag{Name: "random-start", Usage: "pgd: start at a random point of the ball"},
+		&cli.IntFlag{Name: "restarts", Usage: "attempts; more than one of pgd needs --random-start", Value: 1},
+		choice("select", "pgd: iterate to keep", "last", "best-loss", "first-fooled"),
+		choice("loss", "pgd: loss to climb", "cross-entropy", "dlr", "margin"),
+		&cli.Float64Flag{Name: "momentum", Usage: "pgd: decay of the accumulated gradient"},
+		choice("target", "pgd: class to reach", append([]string{"none", "next", "least-likely", "random", "runner-up"}, targets...)...),
+		&cli.BoolFlag{Name: "best-loss", Usage: "apgd-ce: keep the image of largest loss instead of a misclassified or the clean one"},
+		&cli.IntFlag{Name: "targets", Usage: "apgd-t, fab-t, autoattack: classes to aim at", Value: 9},
+		&cli.IntFlag{Name: "queries", Usage: "square, autoattack: queries of the square attack", Value: 5000},
+		choice("survivors", "autoattack: what stands for an image that withstands", "clean", "best-loss"),
+		choice("rng", "random numbers: keyed by image, whatever the batches, or those of AutoAttack's reference implementation", "keyed", "stream-compat"),
+		choice("nan", "what a NaN in a gradient does", "stop", "zero"),
+		&cli.Uint64Flag{Name: "seed", Usage: "of random numbers"},
 		choice("precision", "in which the model computes; the attack's arithmetic is float32", "float32", "bfloat16"),
 		&cli.IntFlag{Name: "batch", Usage: "images per pass (default: all, at most 64)"},
 	}
@@ -71,7 +78,6 @@ func readModelSettings(c *cli.Context) (s modelSettings, err error) {
 
 // attackSettings reads attackFlags; every mistake is wrong usage.
 func attackSettings(c *cli.Context) (run.Attack, error) {
-	p := attacks.Defaults()
 	epsilon, err := fraction(c, "epsilon")
 	if err != nil {
 		return run.Attack{}, err
@@ -80,16 +86,22 @@ func attackSettings(c *cli.Context) (run.Attack, error) {
 	if err != nil {
 		return run.Attack{}, err
 	}
-	p.Epsilon, p.StepSize, p.Steps = epsilon.Float64(), step.Float64(), c.Int("steps")
-	p.RandomStart, p.Restarts, p.Seed = c.Bool("random-start"), c.Int("restarts"), c.Uint64("seed")
-	p.Select = map[string]attacks.Select{"last": attacks.Last, "best-loss": attacks.BestLoss, "first-fooled": attacks.FirstFooled}[c.String("select")]
-	if err := p.Validate(); err != nil {
+	a := experiment.Attack{
+		Method: c.String("method"), Epsilon: epsilon, Norm: c.String("norm"), StepSize: step, StepUnit: c.String("step-unit"),
+		Steps: c.Int("steps"), RandomStart: c.Bool("random-start"), Restarts: c.Int("restarts"), Select: c.String("select"),
+		Loss: c.String("loss"), Momentum: c.Float64("momentum"), Target: c.String("target"), BestLoss: c.Bool("best-loss"),
+		Targets: c.Int("targets"), Queries: c.Int("queries"), Survivors: c.String("survivors"), RNG: c.String("rng"), NaN: c.String("nan"),
+		Seed: c.Uint64("seed"),
+	}
+	flag := func(key string) string { return strings.ReplaceAll(key, "_", "-") }
+	for _, p := range a.Complete(func(key string) bool { return c.IsSet(flag(key)) }) {
+		return run.Attack{}, usagef("--%s: %s; %s", flag(p.Key), p.Message, p.Hint)
+	}
+	attack, err := run.NewAttack(a, epsilon)
+	if err != nil {
 		return run.Attack{}, usageError{err}
 	}
-	if p.Epsilon > 1 {
-		return run.Attack{}, usagef("--epsilon: %s is more than the whole range of a pixel, 1; write 8/255 rather than 8", epsilon)
-	}
-	return run.Attack{Method: c.String("method"), Epsilon: epsilon.String(), PGD: p}, nil
+	return attack, nil
 }
 
 func fraction(c *cli.Context, flag string) (experiment.Fraction, error) {

@@ -45,9 +45,7 @@ func (d *decoder) check(c *Config) {
 	}
 	d.checkData(c)
 	d.checkModels(c)
-	if c.Attack.Restarts > 1 && !c.Attack.RandomStart {
-		d.atValue("attack.restarts", "add random_start = true, or leave restarts out", "%d restarts without a random start would repeat one attack", c.Attack.Restarts)
-	}
+	d.checkAttack(c)
 	for i, epsilon := range c.Sweep.Epsilon {
 		for j, earlier := range c.Sweep.Epsilon[:i] {
 			if epsilon.Rat().Cmp(earlier.Rat()) == 0 {
@@ -107,6 +105,27 @@ func (d *decoder) checkData(c *Config) {
 	}
 	if imagesGiven && d.given["data.subset"] && subset.Mode != "all" {
 		d.atKey("data.subset", "make the subset before writing the array", "a subset is chosen by file names, and data.images has none")
+	}
+}
+
+func (d *decoder) checkAttack(c *Config) {
+	if d.noted["attack.method"] {
+		return
+	}
+	for _, p := range c.Attack.Complete(func(key string) bool { return d.given[join("attack", key)] }) {
+		path := join("attack", p.Key)
+		switch {
+		case d.noted[path]:
+		case d.given[path]:
+			d.atValue(path, p.Hint, "%s", p.Message)
+		default:
+			d.atKey("attack", p.Hint, "%s", p.Message)
+		}
+	}
+	for i, epsilon := range c.Sweep.Epsilon {
+		if v := epsilon.Float64(); v > 1 && !c.Attack.L2() {
+			d.atValue(index("sweep.epsilon", i), "pixels are in [0,1]", "sweep.epsilon holds %s", epsilon)
+		}
 	}
 }
 

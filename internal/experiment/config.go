@@ -1,7 +1,5 @@
 package experiment
 
-import "math/big"
-
 // The fields' tags are the schema of an experiment file:
 //
 //	toml      the key
@@ -108,32 +106,9 @@ type Recipe struct {
 	HFlip          float64   `toml:"hflip" min:"0" max:"1" doc:"probability of a horizontal flip"`
 }
 
-// Attack says how adversarial images are made.
-type Attack struct {
-	Method      string   `toml:"method" enum:"pgd"`
-	Epsilon     Fraction `toml:"epsilon" min:"0" max:"1" doc:"radius of the L-infinity ball, pixels in [0,1]"`
-	StepSize    Fraction `toml:"step_size" above:"0" doc:"in step_unit"`
-	StepUnit    string   `toml:"step_unit" enum:"pixel eps" doc:"pixel: step_size is in [0,1] like epsilon; eps: it multiplies epsilon"`
-	Steps       int      `toml:"steps" min:"0"`
-	RandomStart bool     `toml:"random_start"`
-	Restarts    int      `toml:"restarts" min:"1"`
-	Select      string   `toml:"select" enum:"last best-loss first-fooled" doc:"which iterate is kept"`
-	Seed        uint64   `toml:"seed" doc:"of random starts; default: the run's seed"`
-}
-
-// Step returns the step in pixel units at radius epsilon.
-func (a *Attack) Step(epsilon Fraction) float64 {
-	step := a.StepSize.Rat()
-	if a.StepUnit == "eps" {
-		step = new(big.Rat).Mul(step, epsilon.Rat())
-	}
-	v, _ := step.Float64()
-	return v
-}
-
 // Sweep repeats the experiment at other radii.
 type Sweep struct {
-	Epsilon []Fraction `toml:"epsilon" optional:"yes" min:"0" max:"1" doc:"radii, pixels in [0,1]; attack.epsilon is used in any case"`
+	Epsilon []Fraction `toml:"epsilon" optional:"yes" min:"0" doc:"radii, pixels in [0,1]; attack.epsilon is used in any case"`
 }
 
 // Transfer says how adversarial images of one model are shown to a model of another input size.

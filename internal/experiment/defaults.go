@@ -6,10 +6,13 @@ import "reflect"
 // restarts and the keywords are the paper's; the floor, which it does not give, is below every success rate that
 // 50,000 images can show.
 var defaults = map[reflect.Type]any{
-	typeOf[Config]():     Config{Device: "cpu", Threads: 1, Batch: 64, Precision: "float32"},
-	typeOf[Data]():       Data{Train: "train", Val: "val", Labels: "given", OnBadImage: "stop"},
-	typeOf[Subset]():     Subset{Mode: "all"},
-	typeOf[Attack]():     Attack{Method: "pgd", Epsilon: fraction("8/255"), StepSize: fraction("0.1"), StepUnit: "pixel", Steps: 50, Restarts: 1, Select: "last"},
+	typeOf[Config](): Config{Device: "cpu", Threads: 1, Batch: 64, Precision: "float32"},
+	typeOf[Data]():   Data{Train: "train", Val: "val", Labels: "given", OnBadImage: "stop"},
+	typeOf[Subset](): Subset{Mode: "all"},
+	typeOf[Attack](): Attack{
+		Method: "pgd", Epsilon: fraction("8/255"), Norm: "Linf", StepSize: fraction("0.1"), StepUnit: "pixel", Restarts: 1, Select: "last",
+		Loss: "cross-entropy", Target: "none", Targets: 9, Queries: 5000, Survivors: "clean", RNG: "keyed", NaN: "stop",
+	},
 	typeOf[Transfer]():   Transfer{Resize: "bilinear", Clean: "own", ResizeOnly: true},
 	typeOf[Similarity](): Similarity{Floor: 5e-4, Bootstrap: 2000},
 	typeOf[Clusters]():   Clusters{K: 10, Affinity: "sat", Gamma: 1, Diagonal: "zero", Laplacian: "sym", Which: "smooth", Restarts: 100},
@@ -20,7 +23,7 @@ var defaults = map[reflect.Type]any{
 	},
 }
 
-// Defaults that depend on other values (Out, the seeds, Title, Weights, Clean, Rows, the mode of a subset) are in
+// Defaults that depend on other values (Out, the seeds, Title, Weights, Clean, Rows, the mode of a subset, the steps of an attack) are in
 // check.go, where those values are known.
 
 // DefaultData, DefaultTransfer and DefaultSimilarity serve commands without an experiment file.

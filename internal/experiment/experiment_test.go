@@ -180,6 +180,15 @@ func TestProblem(t *testing.T) {
 		"radius that fills memory":   {minimal + "[attack]\nepsilon=\"1e999999999\"", 8, "not a number"},
 		"radius of boolean":          {minimal + "[attack]\nepsilon=true", 8, "true or false"},
 		"restarts without start":     {minimal + "[attack]\nrestarts=2", 8, "random_start"},
+		"method in full":             {minimal + "[attack]\nmethod=\"auto-attack\"", 8, `did you mean "autoattack"?`},
+		"step of the square attack":  {minimal + "[attack]\nmethod=\"square\"\nstep_size=0.1", 9, "step_size means nothing with method square"},
+		"random start of AutoAttack": {minimal + "[attack]\nmethod=\"autoattack\"\nrandom_start=true", 9, "it is for pgd, pgd-l2"},
+		"stream of PGD":              {minimal + "[attack]\nrng=\"stream-compat\"", 8, "it is for apgd-ce"},
+		"L2 without radius":          {minimal + "[attack]\nmethod=\"pgd-l2\"", 7, "give the radius"},
+		"L2 norm without radius":     {minimal + "[attack]\nmethod=\"square\"\nnorm=\"L2\"", 7, "0.5"},
+		"L2 in normalised units":     {minimal + "[attack]\nmethod=\"pgd-l2\"\nepsilon=0.5\nstep_unit=\"norm\"", 10, "no length in L2"},
+		"APGD without a step":        {minimal + "[attack]\nmethod=\"apgd-ce\"\nsteps=0", 9, "at least 1"},
+		"sweep of 8":                 {minimal + "[sweep]\nepsilon=[8]", 8, "pixels are in [0,1]"},
 		"sweep twice the same":       {minimal + "[sweep]\nepsilon=[\"8/255\",\"16/510\"]", 8, "twice"},
 		"sweep is no array":          {minimal + "[sweep]\nepsilon=\"8/255\"", 8, "between brackets"},
 		"floor of zero":              {minimal + "[similarity]\nfloor=0", 8, "more than 0"},
@@ -297,6 +306,30 @@ func TestStep(t *testing.T) {
 	if got := c.Attack.Step(c.Attack.Epsilon); got != 0.1 {
 		t.Errorf("step %v, want 0.1", got)
 	}
+	c = parse(t, minimal+"[attack]\nstep_size = 25.5\nstep_unit = \"byte\"\n")
+	if got := c.Attack.Step(c.Attack.Epsilon); got != 0.1 {
+		t.Errorf("25.5 bytes are %v, want 0.1", got)
+	}
+}
+
+// TestAttackMethods: what a method has no use for is neither in the resolved file nor in the keys that come from it, and
+// the number of steps is the method's own.
+func TestAttackMethods(t *testing.T) {
+	for _, method := range experiment.Methods() {
+		c := parse(t, minimal+"[attack]\nepsilon = 0.5\nmethod = \""+method+"\"\nrng = \"keyed\"\n")
+		if method == "square" != (c.Attack.Steps == 0) || strings.HasPrefix(method, "pgd") != (c.Attack.StepUnit == "pixel") {
+			t.Errorf("%s: %+v", method, c.Attack)
+		}
+		if again := parse(t, string(c.Resolved())); !reflect.DeepEqual(again.Attack, c.Attack) {
+			t.Errorf("%s: the resolved file gives %+v, want %+v", method, again.Attack, c.Attack)
+		}
+		if strings.Contains(string(c.Resolved()), "step_size") != strings.HasPrefix(method, "pgd") {
+			t.Errorf("%s: the resolved file is\n%s", method, c.Resolved())
+		}
+	}
+	if a := parse(t, minimal+"[attack]\nmethod=\"autoattack\"\nsteps=7\n").Attack; a.Steps != 7 || a.Targets != 9 || a.Queries != 5000 {
+		t.Errorf("autoattack: %+v", a)
+	}
 }
 
 func TestMembers(t *testing.T) {
@@ -341,7 +374,8 @@ func TestCompleteFileUsesEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := []string{"images", "fraction", "keywords", "base_map", "attention", "tf", "idf", "norm", "top"}
+	elsewhere := []string{"images", "fraction", "keywords", "base_map", "attention", "tf", "idf", "norm", "top",
+		"best_loss", "targets", "queries", "survivors", "rng"}
 	var visit func(typ reflect.Type)
 	visit = func(typ reflect.Type) {
 		for i := range typ.NumField() {

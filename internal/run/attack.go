@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"sat/attacks"
 	"sat/internal/store"
 	"sat/torch"
 )
@@ -19,21 +20,12 @@ func (r *runner) shards() [][2]int {
 	return out
 }
 
-// attackKey holds what determines the adversarial images besides the model and its clean predictions. Steps are float32
-// because that is how they meet the pixels: 0.1 and 0.10000000001 are one attack.
+// attackKey holds what determines the adversarial images besides the model and its clean predictions.
 type attackKey struct {
-	Method      string `json:"method"`
-	EpsilonBits uint32 `json:"epsilon_bits"`
-	StepBits    uint32 `json:"step_bits"`
-	Steps       int    `json:"steps"`
-	Norm        string `json:"norm"`
-	Select      string `json:"select"`
-	RandomStart bool   `json:"random_start"`
-	Restarts    int    `json:"restarts"`
-	Momentum    uint32 `json:"momentum_bits"`
-	Seed        uint64 `json:"seed"`
-	From        int    `json:"from"`
-	To          int    `json:"to"`
+	Method   string         `json:"method"`
+	Settings map[string]any `json:"settings"`
+	From     int            `json:"from"`
+	To       int            `json:"to"`
 	numerics
 }
 
@@ -42,15 +34,7 @@ func (r *runner) attackUnit(a Attack, m *member, shard [2]int) (store.Unit, erro
 	if err != nil {
 		return store.Unit{}, err
 	}
-	p := a.PGD
-	parameters := attackKey{
-		Method: a.Method, EpsilonBits: math.Float32bits(float32(p.Epsilon)), StepBits: math.Float32bits(float32(p.StepSize)),
-		Steps: p.Steps, Norm: p.Norm.String(), Select: p.Select.String(), RandomStart: p.RandomStart, Restarts: p.Restarts,
-		Momentum: math.Float32bits(float32(p.Momentum)), From: shard[0], To: shard[1], numerics: r.numerics(),
-	}
-	if p.RandomStart {
-		parameters.Seed = p.Seed // without random numbers the seed changes nothing
-	}
+	parameters := attackKey{Method: a.Method, Settings: a.keyParameters(), From: shard[0], To: shard[1], numerics: r.numerics()}
 	key, err := store.NewKey("attack", parameters, map[string]string{"clean": string(clean.Key)})
 	return store.Unit{Stage: string(StageAttack), Name: fmt.Sprintf("%s-%d", m.Name, shard[0]), Key: key}, err
 }
@@ -59,7 +43,7 @@ func (r *runner) attackUnit(a Attack, m *member, shard [2]int) (store.Unit, erro
 func (r *runner) settings() []Attack {
 	all := []Attack{r.Attack}
 	for _, a := range r.Sweep {
-		if a.PGD != r.Attack.PGD {
+		if a.Attacker != r.Attack.Attacker {
 			all = append(all, a)
 		}
 	}
@@ -77,7 +61,7 @@ func (r *runner) attack(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				passes := float64(shard[1]-shard[0]) * float64(a.PGD.Steps*max(a.PGD.Restarts, 1)) * passGradient
+				passes := float64(shard[1]-shard[0]) * a.passes()
 				done, err := r.finished(unit)
 				if err != nil {
 					return err
@@ -87,14 +71,14 @@ func (r *runner) attack(ctx context.Context) error {
 					r.skipped++
 					continue
 				}
-				tasks = append(tasks, task{model: m.Name, name: fmt.Sprintf("%s, epsilon %s", m.Name, a.Epsilon), passes: passes,
+				tasks = append(tasks, task{model: m.Name, name: fmt.Sprintf("%s, %s", m.Name, a), passes: passes,
 					do: func(ctx context.Context, w *torch.Worker, advance func(float64)) error {
 						return r.attackShard(ctx, w, a, m, shard, unit, advance)
 					}})
 			}
 		}
 	}
-	return r.execute(ctx, StageAttack, tasks, skipped, fmt.Sprintf("%d models, epsilon %s, %d steps", len(r.members), r.Attack.Epsilon, r.Attack.PGD.Steps))
+	return r.execute(ctx, StageAttack, tasks, skipped, fmt.Sprintf("%d models, %s", len(r.members), r.Attack))
 }
 
 func (r *runner) attackShard(ctx context.Context, w *torch.Worker, a Attack, m *member, shard [2]int, unit store.Unit, advance func(float64)) error {
@@ -108,23 +92,28 @@ func (r *runner) attackShard(ctx context.Context, w *torch.Worker, a Attack, m *
 	}
 	defer model.Close()
 	h, wd := model.InputSize()
-	parameters, err := json.Marshal(a.PGD)
+	parameters, err := json.Marshal(a)
 	if err != nil {
 		return err
 	}
 	header := store.AdversarialHeader{
-		Source: m.Name, Attack: a.Method, EpsilonBits: math.Float32bits(float32(a.PGD.Epsilon)), C: 3, H: h, W: wd,
+		Source: m.Name, Attack: a.Method, EpsilonBits: math.Float32bits(float32(a.radius())), C: 3, H: h, W: wd,
 		CleanDigest: m.images.Digest(), Parameters: parameters, IDs: make([]string, len(numbers)),
 	}
 	for k, i := range numbers {
 		header.IDs[k] = r.eval.IDs[i]
 	}
-	perImage := float64(a.PGD.Steps*max(a.PGD.Restarts, 1)) * passGradient
+	perImage := a.passes()
 	advance(perImage * float64(shard[1]-shard[0]-len(numbers))) // the misclassified ones cost nothing
-	return r.commit(unit, "adv", func(path string) error {
+	per := r.Batch
+	auto, whole := a.Attacker.(attacks.AutoAttack)
+	if whole { // its later attacks are on few images: together they fill batches
+		per, auto.Batch = max(len(numbers), 1), r.Batch
+	}
+	err = r.commit(unit, "adv", func(path string) error {
 		return store.WriteAdversarial(path, header, func(out *store.AdversarialWriter) error {
-			for from := 0; from < len(numbers); from += r.Batch {
-				batch := numbers[from:min(from+r.Batch, len(numbers))]
+			for from := 0; from < len(numbers); from += per {
+				batch := numbers[from:min(from+per, len(numbers))]
 				x, err := m.images.Batch(ctx, w, batch)
 				if err != nil {
 					return err
@@ -133,15 +122,18 @@ func (r *runner) attackShard(ctx context.Context, w *torch.Worker, a Attack, m *
 				for k, i := range batch {
 					y[k], ids[k] = r.eval.Labels[i], r.eval.IDs[i]
 				}
-				perBatch := perImage * float64(len(batch))
-				last := 0.0
-				result, err := a.PGD.Run(ctx, model, x, y, ids, func(done, total int) {
-					share := float64(done) / float64(total)
-					advance(perBatch * (share - last))
-					last = share
-				})
+				progress := proportional(perImage*float64(len(batch)), advance)
+				var result attacks.Result
+				if whole {
+					result, err = r.resumable(ctx, auto, model, x, y, header, unit.File(r.units(), "state"), progress)
+				} else {
+					result, err = a.Run(ctx, model, x, y, ids, progress)
+				}
 				if err != nil {
 					return fmt.Errorf("attack %s, images %d to %d: %w", m.Name, batch[0], batch[len(batch)-1], err)
+				}
+				for _, warning := range result.Warnings {
+					r.warn("%s of %s: %s", a.Method, m.Name, warning)
 				}
 				if err := out.Add(x.Pixels, result.Adversarial.Pixels); err != nil {
 					return err
@@ -150,4 +142,18 @@ func (r *runner) attackShard(ctx context.Context, w *torch.Worker, a Attack, m *
 			return nil
 		})
 	})
+	if err != nil || !whole {
+		return err
+	}
+	return removeState(unit.File(r.units(), "state"))
+}
+
+// proportional turns progress of a call that costs passes into increments of passes.
+func proportional(passes float64, advance func(float64)) attacks.Progress {
+	before := 0.0
+	return func(done, total int) {
+		now := passes * float64(done) / float64(max(total, 1))
+		advance(now - before)
+		before = now
+	}
 }

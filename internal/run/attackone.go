@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"sat/attacks"
 	"sat/internal/data"
@@ -23,6 +24,7 @@ type AttackJob struct {
 	Describe zoo.Description
 	Images   string // .npy or folder
 	Labels   string // .npy; "" takes the folder's classes
+	Targets  string // .npy: the classes that an attack with TargetGiven aims at
 	Out      string // .npy
 	Attack   Attack
 	// OnlyCorrect copies the clean image where the model is wrong already, instead of attacking it.
@@ -38,11 +40,26 @@ type AttackJob struct {
 // AttackResult describes the images of AttackJob.Out; index i belongs to image i of the input.
 type AttackResult struct {
 	Model           string
-	Correct, Fooled []bool
+	Correct, Fooled []bool          // the clean prediction is the label; the prediction after the attack is not
+	Targets         []int64         // of a targeted attack, else nil
+	Reached         []bool          // the prediction after the attack is the target; nil if untargeted
+	Stages          []attacks.Stage // of AutoAttack, else nil
 	Settings        map[string]any
 	Batch           int
 	SaturatedImages int
 	ZeroGradImages  int
+	Warnings        []string
+}
+
+// Survivors counts the images that were classified correctly and still are.
+func (r *AttackResult) Survivors() int {
+	n := 0
+	for i, correct := range r.Correct {
+		if correct && !r.Fooled[i] {
+			n++
+		}
+	}
+	return n
 }
 
 // AttackOne attacks every given image, also those that the model misclassifies, and writes the adversarial images as
@@ -86,38 +103,31 @@ func AttackOne(ctx context.Context, job AttackJob) (AttackResult, error) {
 	if h, w := model.InputSize(); h != set.H || w != set.W {
 		return AttackResult{}, fmt.Errorf("%s takes %dx%d images, %s holds %dx%d", model.Name(), h, w, job.Images, set.H, set.W)
 	}
-	result := AttackResult{Model: model.Name(), Settings: attackMeta(job.Attack), Batch: job.Batch,
-		Correct: make([]bool, set.N), Fooled: make([]bool, set.N)}
+	targets, err := job.targets(ctx, set, model)
+	if err != nil {
+		return AttackResult{}, err
+	}
+	result := AttackResult{Model: model.Name(), Settings: job.Attack.meta(), Batch: job.Batch}
 	if result.Batch == 0 {
 		result.Batch = min(set.N, defaultBatch)
 	}
-	perImage := float64(job.Attack.PGD.Steps*job.Attack.PGD.Restarts) * passGradient
+	attacker, per := job.batches(set.N, &result.Batch)
+	perImage := job.Attack.passes()
 	job.Progress.Begin("attack", perImage*float64(set.N), 0)
 	err = data.StreamNPY(job.Out, []int{set.N, set.C, set.H, set.W}, func(write func([]float32) error) error {
-		for from := 0; from < set.N; from += result.Batch {
-			to := min(from+result.Batch, set.N)
+		for from := 0; from < set.N; from += per {
+			to := min(from+per, set.N)
 			x := attacks.Batch{Pixels: set.Float32(nil, from, to), N: to - from, C: set.C, H: set.H, W: set.W}
-			last := 0.0
-			r, err := job.Attack.PGD.Run(ctx, model, x, set.Labels[from:to], set.IDs[from:to], func(done, total int) {
-				share := float64(done) / float64(total)
-				job.Progress.Advance(perImage*float64(to-from)*(share-last), model.Name())
-				last = share
-			})
+			y := set.Labels[from:to]
+			if targets != nil {
+				y = targets[from:to]
+			}
+			r, err := attacker.Run(ctx, model, x, y, set.IDs[from:to], proportional(perImage*float64(x.N),
+				func(passes float64) { job.Progress.Advance(passes, model.Name()) }))
 			if err != nil {
 				return fmt.Errorf("attack %s, images %d to %d: %w", model.Name(), from, to-1, err)
 			}
-			copy(result.Correct[from:], r.Correct)
-			copy(result.Fooled[from:], r.Fooled)
-			if job.OnlyCorrect {
-				for i, correct := range r.Correct {
-					if !correct {
-						copy(r.Adversarial.Image(i), x.Image(i))
-						result.Fooled[from+i] = true // its clean prediction is wrong
-					}
-				}
-			}
-			result.SaturatedImages += r.SaturatedImages
-			result.ZeroGradImages += r.ZeroGradImages
+			result.add(&r, x, set.Labels[from:to], job.OnlyCorrect)
 			if err := write(r.Adversarial.Pixels); err != nil {
 				return err
 			}
@@ -138,10 +148,79 @@ func AttackOne(ctx context.Context, job AttackJob) (AttackResult, error) {
 	}
 	job.Progress.End(fmt.Sprintf("%d images, %d classified correctly, %d of all misclassified after the attack",
 		set.N, count(result.Correct), count(result.Fooled)))
-	if result.ZeroGradImages > 0 {
-		job.Progress.Warn(fmt.Sprintf("the gradient of %d images was exactly zero at some step: they stood still there", result.ZeroGradImages))
+	if result.Targets != nil {
+		job.Progress.Say("           %d of %d images are taken for their target", count(result.Reached), set.N)
+	}
+	if result.ZeroGradImages > 0 && result.Stages == nil { // AutoAttack warns itself
+		result.Warnings = append(result.Warnings,
+			fmt.Sprintf("the gradient of %d images was exactly zero at some step: they stood still there", result.ZeroGradImages))
+	}
+	for _, w := range result.Warnings {
+		job.Progress.Warn(w)
 	}
 	return result, nil
+}
+
+// batches says how many of n images are attacked by one call, and by what. The draws of the reference implementation
+// depend on the batch: there it is all images. AutoAttack cuts its own batches, of what each of its attacks leaves.
+func (job *AttackJob) batches(n int, batch *int) (attacks.Attacker, int) {
+	if job.Attack.streamCompat() {
+		*batch = n
+		return job.Attack.Attacker, n
+	}
+	if auto, ok := job.Attack.Attacker.(attacks.AutoAttack); ok {
+		auto.Batch = *batch
+		return auto, max(shardSize, *batch)
+	}
+	return job.Attack.Attacker, *batch
+}
+
+// targets reads the classes to aim at. Without such a file it returns nil.
+func (job *AttackJob) targets(ctx context.Context, set *data.Set, model *zoo.Model) ([]int64, error) {
+	if job.Targets == "" {
+		return nil, nil
+	}
+	targets, err := data.ReadLabels(ctx, job.Targets)
+	if err != nil {
+		return nil, err
+	}
+	if len(targets) != set.N {
+		return nil, fmt.Errorf("targets %s: %d for %d images", job.Targets, len(targets), set.N)
+	}
+	if err := attacks.CheckLabels(targets, set.IDs, model.Classes()); err != nil {
+		return nil, fmt.Errorf("targets %s: %w", job.Targets, err)
+	}
+	return targets, nil
+}
+
+// add appends what an attack made of the images x, labelled y. With onlyCorrect, misclassified images go back to x.
+func (r *AttackResult) add(a *attacks.Result, x attacks.Batch, y []int64, onlyCorrect bool) {
+	for i, label := range y {
+		correct := a.Clean[i] == label
+		predicted := a.Predicted[i]
+		if onlyCorrect && !correct {
+			copy(a.Adversarial.Image(i), x.Image(i))
+			predicted = a.Clean[i]
+		}
+		r.Correct, r.Fooled = append(r.Correct, correct), append(r.Fooled, predicted != label)
+		if a.Targets != nil {
+			r.Targets, r.Reached = append(r.Targets, a.Targets[i]), append(r.Reached, predicted == a.Targets[i])
+		}
+	}
+	if r.Stages == nil && a.Stages != nil {
+		r.Stages = make([]attacks.Stage, len(a.Stages))
+	}
+	for i, stage := range a.Stages {
+		r.Stages[i].Name = stage.Name
+		r.Stages[i].Robust = append(r.Stages[i].Robust, stage.Robust...)
+	}
+	r.SaturatedImages += a.SaturatedImages
+	r.ZeroGradImages += a.ZeroGradImages
+	for _, w := range a.Warnings {
+		if !slices.Contains(r.Warnings, w) {
+			r.Warnings = append(r.Warnings, w)
+		}
+	}
 }
 
 // transformOf is the model's own preprocessing of folder images.

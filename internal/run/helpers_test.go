@@ -55,9 +55,11 @@ func comparison(t *testing.T, n int, models ...string) Spec {
 		Name: "test", Dir: filepath.Join(dir, "run"), Similarity: filepath.Join(dir, "run", "similarity"),
 		Device: torch.CPU, Precision: torch.Float32, Workers: 2, Threads: 1, Batch: 4,
 		Data: experiment.DefaultData(), Transfer: experiment.DefaultTransfer(), Scores: experiment.DefaultSimilarity(),
-		Attack: Attack{Method: "pgd", Epsilon: "8/255", PGD: attacks.Defaults()},
+		Attack: Attack{Method: "pgd", Epsilon: "8/255", Attacker: attacks.Defaults()},
 	}
-	spec.Attack.PGD.Steps = 2
+	pgd := attacks.Defaults()
+	pgd.Steps = 2
+	spec.Attack.Attacker = pgd
 	spec.Scores.Bootstrap = 20
 	spec.Data.Images, spec.Data.LabelsFile = filepath.Join(dir, "images.npy"), filepath.Join(dir, "labels.npy")
 	spec.Transfer.Clean = "shared"

@@ -15,7 +15,7 @@ import (
 func keyed() *runner {
 	r := &runner{Spec: Spec{
 		Name: "test", Dir: "run", Similarity: "run/similarity", Device: torch.CPU, Precision: torch.Float32, Workers: 2, Threads: 1, Batch: 64,
-		Attack:   Attack{Method: "pgd", Epsilon: "8/255", PGD: attacks.Defaults()},
+		Attack:   Attack{Method: "pgd", Epsilon: "8/255", Attacker: attacks.Defaults()},
 		Transfer: experiment.DefaultTransfer(), Scores: experiment.DefaultSimilarity(),
 	}}
 	r.eval = &evaluation{IDs: make([]string, shardSize+1), ImagesDigest: "list"} // one image more than a unit takes
@@ -56,9 +56,13 @@ func TestKeys(t *testing.T) {
 		controls    = "transfer clean@a, transfer clean@b, "
 	)
 	pgd := func(change func(*attacks.PGD)) func(*runner) {
-		return func(r *runner) { change(&r.Attack.PGD) }
+		return func(r *runner) {
+			p := r.Attack.Attacker.(attacks.PGD)
+			change(&p)
+			r.Attack.Attacker = p
+		}
 	}
-	random := func(r *runner) { r.Attack.PGD.RandomStart = true }
+	random := pgd(func(p *attacks.PGD) { p.RandomStart = true })
 	for _, c := range []struct {
 		name   string
 		base   func(*runner) // nil: as keyed makes it
@@ -70,7 +74,7 @@ func TestKeys(t *testing.T) {
 		{"names of run and folders", nil, func(r *runner) { r.Name, r.Title, r.Dir, r.Similarity = "x", "x", "x", "x" }, ""},
 		{"scores and intervals", nil, func(r *runner) { r.Scores.Floor, r.Scores.Bootstrap, r.Scores.Seed = 1, 1, 1 }, ""},
 		{"seed of the run", nil, func(r *runner) { r.Seed = 5 }, ""},
-		{"a sweep beside it", nil, func(r *runner) { r.Sweep = []Attack{{Method: "pgd", Epsilon: "1/255"}} }, ""},
+		{"a sweep beside it", nil, func(r *runner) { r.Sweep = []Attack{{Method: "pgd", Epsilon: "1/255", Attacker: attacks.Defaults()}} }, ""},
 		{"another GPU", func(r *runner) { r.Device = torch.Device{Type: torch.DeviceCUDA, Index: 0} },
 			func(r *runner) { r.Device.Index = 1 }, ""},
 		{"how epsilon is written", nil, func(r *runner) { r.Attack.Epsilon = "16/510" }, ""},
@@ -93,6 +97,12 @@ func TestKeys(t *testing.T) {
 		{"norm", nil, pgd(func(p *attacks.PGD) { p.Norm = attacks.L2 }), ofAttacks + transfers},
 		{"select", nil, pgd(func(p *attacks.PGD) { p.Select = attacks.BestLoss }), ofAttacks + transfers},
 		{"momentum", nil, pgd(func(p *attacks.PGD) { p.Momentum = 0.9 }), ofAttacks + transfers},
+		{"loss", nil, pgd(func(p *attacks.PGD) { p.Loss = attacks.DLR }), ofAttacks + transfers},
+		{"target", nil, pgd(func(p *attacks.PGD) { p.Target = attacks.TargetNext }), ofAttacks + transfers},
+		{"step unit", nil, pgd(func(p *attacks.PGD) { p.NormalizedStep = true }), ofAttacks + transfers},
+		{"seed of a random target", pgd(func(p *attacks.PGD) { p.Target = attacks.TargetRandom }),
+			pgd(func(p *attacks.PGD) { p.Seed = 9 }), ofAttacks + transfers},
+		{"another attack of equal words", nil, func(r *runner) { r.Attack.Attacker = attacks.DefaultFAB() }, ofAttacks + transfers},
 		{"random start", nil, random, ofAttacks + transfers},
 		{"seed of a random start", random, pgd(func(p *attacks.PGD) { p.Seed = 9 }), ofAttacks + transfers},
 		{"restarts", random, pgd(func(p *attacks.PGD) { p.Restarts = 3 }), ofAttacks + transfers},

@@ -100,8 +100,8 @@ func (r *runner) recall() (*measurements, error) {
 	}
 	for _, a := range r.settings() {
 		if !slices.ContainsFunc(m.Settings, func(s settingOutcome) bool { return s.Attack == a }) {
-			return nil, fmt.Errorf("the attack of the experiment (%s, epsilon %s, %d steps) is not the one that was run; "+
-				"\"sat transfer\" or \"sat run\" runs it", a.Method, a.Epsilon, a.PGD.Steps)
+			return nil, fmt.Errorf("the attack of the experiment (%s) is not the one that was run; "+
+				"\"sat transfer\" or \"sat run\" runs it", a)
 		}
 	}
 	r.eval = &m.Images

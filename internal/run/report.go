@@ -91,7 +91,7 @@ func (r *runner) report(ctx context.Context) error {
 }
 
 func (r *runner) writeRun() error {
-	attack := attackMeta(r.Attack)
+	attack := r.Attack.meta()
 	attack["batch"], attack["precision"] = r.Batch, r.Precision.String()
 	file := runFile{
 		SchemaVersion: schemaVersion, Name: r.Name, Title: r.Title, Experiment: r.Experiment, Seed: r.Seed,

@@ -101,19 +101,10 @@ func (r *runner) meta(m *measurements, a Attack, s *analysis.Scores) Meta {
 	return Meta{
 		"schema_version": schemaVersion,
 		"models":         len(s.Models), "images": s.Images, "images_digest": m.Images.ImagesDigest,
-		"attack": attackMeta(a), "numerics": m.Numerics,
+		"attack": a.meta(), "numerics": m.Numerics,
 		"transfer":   map[string]any{"resize": r.Transfer.Resize, "antialias": r.Transfer.Antialias, "clean": r.Transfer.Clean},
 		"similarity": map[string]any{"floor": r.Scores.Floor, "resamples": r.Scores.Bootstrap, "seed": r.Scores.Seed, "level": 0.95},
 		"seed":       r.Seed, "versions": Versions(),
-	}
-}
-
-func attackMeta(a Attack) map[string]any {
-	p := a.PGD
-	return map[string]any{
-		"method": a.Method, "epsilon": a.Epsilon, "epsilon_decimal": p.Epsilon, "step_size": p.StepSize, "steps": p.Steps,
-		"norm": p.Norm.String(), "random_start": p.RandomStart, "restarts": p.Restarts, "select": p.Select.String(),
-		"momentum": p.Momentum, "seed": p.Seed,
 	}
 }
 
@@ -191,7 +182,7 @@ func (r *runner) writeSweep(ctx context.Context, groups []string) error {
 	number := analysis.FormatFloat
 	for _, a := range r.Sweep {
 		s, chosen := r.measured[sweepFolder(a)], "0"
-		if a.PGD == r.Attack.PGD {
+		if a.Attacker == r.Attack.Attacker {
 			s, chosen = r.measured[""], "1"
 		}
 		for _, c := range s.scores.Self {

@@ -6,7 +6,6 @@ import (
 
 	"sat/analysis"
 	"sat/analysis/paper"
-	"sat/attacks"
 	"sat/internal/experiment"
 	"sat/torch"
 	"sat/zoo"
@@ -61,13 +60,6 @@ type Network struct {
 	Seed       uint64
 }
 
-// Attack is one setting of the attack, as keys and files name it.
-type Attack struct {
-	Method  string      `json:"method"`
-	Epsilon string      `json:"epsilon"` // as written: "8/255"
-	PGD     attacks.PGD `json:"pgd"`
-}
-
 // FromConfig resolves an experiment file. Paths in it are relative to the current folder, as on a command line.
 func FromConfig(c *experiment.Config, file string) (Spec, error) {
 	device, err := torch.ParseDevice(c.Device)
@@ -87,9 +79,15 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 	if s.Workers == 0 {
 		s.Workers = max(1, runtime.NumCPU()/s.Threads)
 	}
-	s.Attack = attackOf(c.Attack, c.Attack.Epsilon)
+	if s.Attack, err = NewAttack(c.Attack, c.Attack.Epsilon); err != nil {
+		return Spec{}, err
+	}
 	for _, epsilon := range c.Sweep.Epsilon {
-		s.Sweep = append(s.Sweep, attackOf(c.Attack, epsilon))
+		a, err := NewAttack(c.Attack, epsilon)
+		if err != nil {
+			return Spec{}, err
+		}
+		s.Sweep = append(s.Sweep, a)
 	}
 	for _, m := range c.Members() {
 		s.Members = append(s.Members, memberOf(c, m))
@@ -108,14 +106,6 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 		}
 	}
 	return s, nil
-}
-
-func attackOf(a experiment.Attack, epsilon experiment.Fraction) Attack {
-	selects := map[string]attacks.Select{"last": attacks.Last, "best-loss": attacks.BestLoss, "first-fooled": attacks.FirstFooled}
-	p := attacks.Defaults()
-	p.Epsilon, p.StepSize, p.Steps = epsilon.Float64(), a.Step(epsilon), a.Steps
-	p.RandomStart, p.Restarts, p.Select, p.Seed = a.RandomStart, a.Restarts, selects[a.Select], a.Seed
-	return Attack{Method: a.Method, Epsilon: epsilon.String(), PGD: p}
 }
 
 // memberOf resolves one model of the file.
