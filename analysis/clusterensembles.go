@@ -15,6 +15,7 @@ type ClusterEnsembleOptions struct {
 	EnsembleOptions
 	Sizes     []int   // numbers of members N; default 2 to 10
 	Clusters  []int   // numbers of clusters k that the members come from; default 1 to the largest N. Cells with k > N are left out
+	Equal     bool    // only cells with k = N, the line "All" of Fig. 7
 	Draws     int     // sets per cell; default 1000. A cell with no more different sets than that uses all of them
 	NoCover   bool    // the members need not touch every chosen cluster
 	Resamples int     // of the draws, for the intervals of means; default 2000
@@ -103,7 +104,7 @@ func (l *Logits) clusterEnsembles(ctx context.Context, labels []int, o ClusterEn
 	var sets [][]int
 	for _, n := range o.Sizes {
 		for _, k := range o.Clusters {
-			if k > n {
+			if k > n || o.Equal && k != n {
 				continue
 			}
 			cell := EnsembleCell{N: n, K: k}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 )
 
@@ -122,86 +121,4 @@ func factorSensitivity(ctx context.Context, m *Matrix, table *Features, factor s
 		return nil, nil
 	}
 	return &FactorSensitivity{Factor: factor, Levels: len(distinct), Test: t}, nil
-}
-
-// MatrixComparison relates two matrices over the models they share: PGD and AutoAttack, for example (Fig. 2a).
-type MatrixComparison struct {
-	Models      int
-	Left        []string // models that only one of the two has, by name
-	Points      []MatrixPoint
-	Correlation Correlation // over the pairs defined in both; its p takes pairs for independent
-	Mantel      *MantelTest // the test that does not; nil with fewer than three models, an undefined pair or a constant matrix
-	Warnings    []string
-}
-
-// MatrixPoint is a pair of models in both matrices.
-type MatrixPoint struct {
-	A, B string
-	X, Y float64
-}
-
-// CompareMatrices asks whether two similarity matrices rank pairs of models alike. The diagonals are not used; the order of
-// the rows changes nothing.
-func CompareMatrices(ctx context.Context, a, b *Matrix, o MantelOptions) (*MatrixComparison, error) {
-	out, err := compareMatrices(ctx, a, b, o)
-	if err != nil {
-		return nil, fmt.Errorf("compare matrices: %w", err)
-	}
-	return out, nil
-}
-
-func compareMatrices(ctx context.Context, a, b *Matrix, o MantelOptions) (*MatrixComparison, error) {
-	if err := errors.Join(a.checkSymmetric(), b.checkSymmetric()); err != nil {
-		return nil, err
-	}
-	out := &MatrixComparison{}
-	var shared []string
-	for _, name := range slices.Sorted(slices.Values(append(slices.Clone(a.Names), b.Names...))) {
-		inA, inB := slices.Contains(a.Names, name), slices.Contains(b.Names, name)
-		switch {
-		case !inA || !inB:
-			out.Left = append(out.Left, name)
-		case len(shared) == 0 || shared[len(shared)-1] != name: // a shared name occurs twice in a row
-			shared = append(shared, name)
-		}
-	}
-	if len(shared) < 2 {
-		return nil, fmt.Errorf("%d models in both: want at least two", len(shared))
-	}
-	a, err := a.Select(shared)
-	if err != nil {
-		return nil, err
-	}
-	if b, err = b.Select(shared); err != nil {
-		return nil, err
-	}
-	out.Models = len(shared)
-	var x, y []float64
-	lost := 0
-	for i, name := range shared {
-		for j := i + 1; j < len(shared); j++ {
-			p := MatrixPoint{A: name, B: shared[j], X: symmetric(a, i, j), Y: symmetric(b, i, j)}
-			if math.IsNaN(p.X) || math.IsNaN(p.Y) {
-				lost++
-				continue
-			}
-			out.Points = append(out.Points, p)
-			x, y = append(x, p.X), append(y, p.Y)
-		}
-	}
-	if lost > 0 {
-		out.Warnings = append(out.Warnings, fmt.Sprintf("%d pairs are undefined in one of the matrices and left out; the test over "+
-			"models needs all pairs and is not run", lost))
-	}
-	if out.Correlation, err = Correlate(x, y, 0.95); err != nil {
-		return nil, err
-	}
-	if lost == 0 && len(shared) > 2 && !constant(x) && !constant(y) {
-		t, err := Mantel(ctx, a, b, o)
-		if err != nil {
-			return nil, err
-		}
-		out.Mantel = &t
-	}
-	return out, nil
 }

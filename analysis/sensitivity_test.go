@@ -3,7 +3,6 @@ package analysis
 import (
 	"context"
 	"fmt"
-	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -95,47 +94,5 @@ func TestSensitivities(t *testing.T) {
 		if _, err := Sensitivities(context.Background(), m, f, tt.column, SensitivityOptions{}); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error %v, want one with %q", name, err, tt.want)
 		}
-	}
-}
-
-func TestCompareMatrices(t *testing.T) {
-	a := randomScores(9, 1)
-	b := NewMatrix(append([]string{"extra"}, a.Names[1:]...))
-	random := rng.New(2, "test")
-	for i := range b.Names {
-		for j := range i {
-			v := random.Normal()
-			if i > 0 && j > 0 {
-				v = 0.5*a.At(i, j) + 0.05*v
-			}
-			b.Set(i, j, v)
-			b.Set(j, i, v)
-		}
-	}
-	run := func(a, b *Matrix) *MatrixComparison {
-		got, err := CompareMatrices(context.Background(), a, b, MantelOptions{Permutations: 999, Seed: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return got
-	}
-	got := run(a, b)
-	if got.Models != 8 || !slices.Equal(got.Left, []string{"extra", "model000"}) || len(got.Points) != 28 || got.Mantel == nil ||
-		got.Mantel.P > 0.01 || got.Correlation.R < 0.9 || len(got.Warnings) > 0 {
-		t.Errorf("%+v", got)
-	}
-	near(t, "r of the test", got.Mantel.R, got.Correlation.R, 1e-12, 0)
-	back := run(b, a)
-	near(t, "r of the matrices exchanged", back.Correlation.R, got.Correlation.R, 1e-14, 0)
-	b.Set(3, 4, math.NaN())
-	b.Set(4, 3, math.NaN())
-	if holed := run(a, b); holed.Mantel != nil || len(holed.Points) != 27 || len(holed.Warnings) != 1 {
-		t.Errorf("with an undefined pair: %+v", holed)
-	}
-	if two := run(triangle(2, []float64{1}, 1), triangle(2, []float64{3}, 1)); two.Mantel != nil || two.Correlation.Warning == "" {
-		t.Errorf("two models: %+v", two)
-	}
-	if _, err := CompareMatrices(context.Background(), a, triangle(1, nil, 1), MantelOptions{}); err == nil {
-		t.Error("one shared model accepted")
 	}
 }

@@ -19,5 +19,6 @@ forbid ./internal/train 'sat/(analysis|cmd|internal/(run|experiment))'
 forbid ./internal/data 'sat/(torch|attacks|zoo|analysis|cmd|internal/(train|run|experiment))'
 forbid ./internal/store 'sat/(torch|attacks|zoo|analysis|cmd|internal/(data|train|run|experiment))'
 forbid ./internal/experiment 'sat/(torch|attacks|zoo|cmd|internal/(data|train|run))'
+forbid ./internal/studies 'sat/(torch|attacks|zoo|cmd|internal/(train|run|experiment))'
 forbid ./internal/run 'sat/cmd'
 exit $fail

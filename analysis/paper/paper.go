@@ -8,6 +8,9 @@
 //   - tabA3_A4_features.csv: Tab. A.3 and A.4, thirteen components of each model.
 //   - fig3_order.csv: the components by falling importance, read off Fig. 3.
 //   - tabA1_names.csv: Tab. A.1, the short name of each model.
+//   - tab3_training.csv: Tab. 3, mean similarity inside sets of models that differ in their training only.
+//   - correlations.csv: every correlation coefficient the paper prints, with its p-value.
+//   - cluster_assignment.csv: appendix H, the clusters that two models not among the 69 should fall into.
 //
 // Nothing here is a result of this program.
 package paper
@@ -37,6 +40,15 @@ var orderCSV []byte
 //go:embed tabA1_names.csv
 var namesCSV []byte
 
+//go:embed tab3_training.csv
+var trainingCSV []byte
+
+//go:embed correlations.csv
+var correlationsCSV []byte
+
+//go:embed cluster_assignment.csv
+var assignmentCSV []byte
+
 // Member is one model of a printed cluster (Tab. 2).
 type Member struct {
 	Cluster, Position int // from 1
@@ -60,6 +72,27 @@ type Component struct {
 	Name   string
 	Column string // in the feature table
 }
+
+// TrainingSet is one line of Tab. 3.
+type TrainingSet struct {
+	Architecture, Diversity string
+	SAT                     string // mean, as printed
+}
+
+// Correlation is a printed coefficient.
+type Correlation struct {
+	ID   string // of the figure: "fig5"
+	R, P string // as printed; "~0" where the paper says almost 0
+}
+
+// TrainingSets returns the lines of Tab. 3.
+func TrainingSets() []TrainingSet { return slices.Clone(trainingSets()) }
+
+// Correlations returns the printed correlations in the order of the figures.
+func Correlations() []Correlation { return slices.Clone(correlations()) }
+
+// Assignments returns the expected cluster of each novel model of appendix H, keyed by timm name.
+func Assignments() map[string]int { return maps.Clone(assignments()) }
 
 // Clusters returns Tab. 2's partition in printed order.
 func Clusters() []Member { return slices.Clone(clusters()) }
@@ -105,6 +138,30 @@ var aliases = sync.OnceValue(func() map[string]string {
 	out := map[string]string{}
 	for _, r := range records(namesCSV) {
 		out[r["timm"]] = r["alias_tabA1"]
+	}
+	return out
+})
+
+var trainingSets = sync.OnceValue(func() []TrainingSet {
+	var out []TrainingSet
+	for _, r := range records(trainingCSV) {
+		out = append(out, TrainingSet{Architecture: r["architecture"], Diversity: r["diversity_by"], SAT: r["sat_printed"]})
+	}
+	return out
+})
+
+var correlations = sync.OnceValue(func() []Correlation {
+	var out []Correlation
+	for _, r := range records(correlationsCSV) {
+		out = append(out, Correlation{ID: r["id"], R: r["r_printed"], P: r["p_printed"]})
+	}
+	return out
+})
+
+var assignments = sync.OnceValue(func() map[string]int {
+	out := map[string]int{}
+	for _, r := range records(assignmentCSV) {
+		out[r["timm"]] = integer(r["expected_cluster"])
 	}
 	return out
 })

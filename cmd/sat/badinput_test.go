@@ -184,7 +184,7 @@ func TestBadInput(t *testing.T) {
 		{"text in a column", []string{"analyze", "correlate", "table.csv", "--x", "x", "--y", "y"}, 1, []string{"table.csv:3", "many"}},
 		{"unknown column", []string{"analyze", "correlate", "table.csv", "--x", "x", "--y", "z"}, 1, []string{"table.csv:1", `"z"`, "x, y"}},
 		{"cluster zero", []string{"analyze", "keywords", "--labels", "clusters.csv", "--features", "table.csv", "--out", "OUT"}, 1,
-			[]string{"clusters.csv:3", `"0"`}},
+			[]string{"clusters.csv", "line 3", `"0"`}},
 		{"report of nothing", []string{"report", "empty"}, 1, []string{"empty"}},
 
 		{"folder for a file", append(with(), "--out", "images"), 1, []string{"images", "is a folder"}},

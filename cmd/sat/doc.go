@@ -24,6 +24,7 @@
 //	sat/internal/train       recipes, schedules, the training loop, checkpoints
 //	sat/internal/experiment  TOML experiment files
 //	sat/internal/store       files on disk: atomic writes, adversarial images, bit tables, keys, locks
+//	sat/internal/studies     analyses of tables: from files to files, without torch
 //	sat/internal/run         units of work, their execution and resumption, result files
 //	sat/analysis             scores, intervals, clusters, keywords; numbers in, numbers out
 //	sat/analysis/report      figures and the report, made from result files alone

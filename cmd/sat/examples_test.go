@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/urfave/cli/v2"
+
+	"sat/internal/data"
 )
 
 // example is a command line that help or README shows.
@@ -83,18 +87,34 @@ func prepared(t *testing.T) string {
 	must(t, exec.Command("cp", "-a", filepath.Join(finished, "runs/tiny"), in("runs/digits_quick")).Run())
 	for from, to := range map[string]string{
 		"similarity/sat.csv": "sat.csv", "similarity/pairs_undirected.csv": "pairs_undirected.csv", "analysis/tab2_clusters.csv": "tab2_clusters.csv",
+		"similarity/pairs.csv": "pairs.csv", "similarity/accuracy.csv": "accuracy.csv",
 	} {
 		write(t, in(to), readFile(t, filepath.Join(finished, "runs/tiny", from)))
 	}
 	features := "model,base_architecture,normalization,pooling_final\n"
-	for _, row := range table(t, in("tab2_clusters.csv"))[1:] {
-		kind := "CNN,BN,GAP"
+	sets, settings, students := "model,architecture,diversity\n", "model,architecture,lr\n", "teacher,student_top1\n"
+	for i, row := range table(t, in("tab2_clusters.csv"))[1:] {
+		kind, architecture := "CNN,BN,GAP", "resnet"
 		if strings.HasPrefix(row[0], "mixer") {
-			kind = "MLP-Mixer,LN,GAP"
+			kind, architecture = "MLP-Mixer,LN,GAP", "mixer"
 		}
 		features += row[0] + "," + kind + "\n"
+		sets += row[0] + "," + architecture + ",Initialization\n"
+		settings += fmt.Sprintf("%s,%s,%d\n", row[0], architecture, i%2)
+		if row[0] != "resnet-s0" {
+			students += fmt.Sprintf("%s,%d\n", row[0], 60+i)
+		}
+		logits := make([]float32, 12*10)
+		for k := range logits {
+			logits[k] = float32(math.Sin(float64((i + 2) * (k + 1))))
+		}
+		must(t, data.WriteNPY(in("logits/"+row[0]+".npy"), logits, 12, 10))
 	}
 	write(t, in("features.csv"), []byte(features))
+	write(t, in("sets.csv"), []byte(sets))
+	write(t, in("settings.csv"), []byte(settings))
+	write(t, in("students.csv"), []byte(students))
+	must(t, data.WriteNPY(in("logit_labels.npy"), []int64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1}, 12))
 	return dir
 }
 

@@ -1,45 +1,17 @@
 package run
 
 import (
-	"encoding/csv"
 	"io"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/sbinet/npyio"
 	"gonum.org/v1/gonum/mat"
 
 	"sat/analysis"
 	"sat/internal/store"
+	"sat/internal/studies"
 )
-
-// Meta is the provenance beside a result file, in NAME.meta.json: what was measured, how, and on how much.
-// Times and host names are not in it, so that equal inputs give equal bytes.
-type Meta map[string]any
-
-// writeTable writes header and rows as CSV, and meta beside it unless it is nil.
-func writeTable(path string, meta Meta, header []string, rows [][]string) error {
-	return writeCSV(path, meta, func(w io.Writer) error {
-		c := csv.NewWriter(w)
-		if err := c.Write(header); err != nil {
-			return err
-		}
-		return c.WriteAll(rows)
-	})
-}
-
-// writeMatrix writes a square table with the model names as header and first column.
-func writeMatrix(path string, meta Meta, m *analysis.Matrix) error {
-	return writeCSV(path, meta, func(w io.Writer) error { return m.WriteCSV(w, "model") })
-}
-
-func writeCSV(path string, meta Meta, write func(io.Writer) error) error {
-	if err := store.WriteFile(path, write); err != nil || meta == nil {
-		return err
-	}
-	return store.WriteJSON(strings.TrimSuffix(path, ".csv")+".meta.json", meta)
-}
 
 // accuracy is the clean accuracy of one model.
 type accuracy struct {
@@ -50,10 +22,10 @@ type accuracy struct {
 func (a accuracy) percent() float64 { return 100 * float64(a.correct) / float64(a.n) }
 
 // writeScores puts the result files of the similarity stage into dir.
-func writeScores(dir string, meta Meta, s *analysis.Scores, accuracies []accuracy) error {
+func writeScores(dir string, meta studies.Meta, s *analysis.Scores, accuracies []accuracy) error {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	matrix := s.Matrix()
-	if err := writeMatrix(in("sat.csv"), meta, matrix); err != nil {
+	if err := studies.WriteMatrix(in("sat.csv"), meta, matrix); err != nil {
 		return err
 	}
 	n := matrix.Len()
@@ -68,7 +40,7 @@ func writeScores(dir string, meta Meta, s *analysis.Scores, accuracies []accurac
 	for _, d := range s.Directed {
 		rows = append(rows, []string{d.Source, d.Target, strconv.Itoa(d.NBoth), strconv.Itoa(d.Fooled)})
 	}
-	if err := writeTable(in("pairs.csv"), meta, []string{"source", "target", "n_both", "n_fooled"}, rows); err != nil {
+	if err := studies.WriteTable(in("pairs.csv"), meta, []string{"source", "target", "n_both", "n_fooled"}, rows); err != nil {
 		return err
 	}
 
@@ -79,7 +51,7 @@ func writeScores(dir string, meta Meta, s *analysis.Scores, accuracies []accurac
 			number(p.Percent), number(p.SAT), number(p.CILo), number(p.CIHi), string(p.Status)})
 	}
 	header := []string{"a", "b", "n_both", "fooled_ab", "fooled_ba", "percent", "sat", "ci_lo", "ci_hi", "status"}
-	if err := writeTable(in("pairs_undirected.csv"), meta, header, rows); err != nil {
+	if err := studies.WriteTable(in("pairs_undirected.csv"), meta, header, rows); err != nil {
 		return err
 	}
 
@@ -87,7 +59,7 @@ func writeScores(dir string, meta Meta, s *analysis.Scores, accuracies []accurac
 	for _, c := range s.Self {
 		rows = append(rows, []string{c.Model, strconv.Itoa(c.N), strconv.Itoa(c.Fooled), number(c.Percent), number(c.SAT), string(c.Status)})
 	}
-	if err := writeTable(in("self.csv"), meta, []string{"model", "n_both", "n_fooled", "percent", "sat", "status"}, rows); err != nil {
+	if err := studies.WriteTable(in("self.csv"), meta, []string{"model", "n_both", "n_fooled", "percent", "sat", "status"}, rows); err != nil {
 		return err
 	}
 
@@ -95,5 +67,5 @@ func writeScores(dir string, meta Meta, s *analysis.Scores, accuracies []accurac
 	for _, a := range accuracies {
 		rows = append(rows, []string{a.model, strconv.Itoa(a.n), number(a.percent())})
 	}
-	return writeTable(in("accuracy.csv"), meta, []string{"model", "n", "top1"}, rows)
+	return studies.WriteTable(in("accuracy.csv"), meta, []string{"model", "n", "top1"}, rows)
 }

@@ -15,6 +15,7 @@ import (
 	"sat/internal/data"
 	"sat/internal/experiment"
 	"sat/internal/store"
+	"sat/internal/studies"
 )
 
 // records reads a CSV file without its header.
@@ -142,13 +143,13 @@ func folder(t *testing.T, dir string) map[string]string {
 func TestOrderOfModels(t *testing.T) {
 	spec := comparison(t, 12, "a", "b", "c")
 	compare(t, spec)
-	matrix, err := ReadMatrix(filepath.Join(spec.Similarity, "sat.csv"))
+	matrix, err := studies.ReadMatrix(filepath.Join(spec.Similarity, "sat.csv"))
 	must(t, err)
 	reversed := spec
 	reversed.Members = slices.Clone(spec.Members)
 	slices.Reverse(reversed.Members)
 	sameSet(t, "reversed", computed(t, spec, func() { compare(t, reversed) }))
-	other, err := ReadMatrix(filepath.Join(spec.Similarity, "sat.csv"))
+	other, err := studies.ReadMatrix(filepath.Join(spec.Similarity, "sat.csv"))
 	must(t, err)
 	n := matrix.Len()
 	for i := range n {

@@ -8,13 +8,14 @@ import (
 	"strings"
 
 	"sat/analysis"
+	"sat/internal/studies"
 )
 
 // measured is what the similarity stage knows about one attack setting.
 type measured struct {
 	attack Attack
 	scores *analysis.Scores
-	meta   Meta
+	meta   studies.Meta
 }
 
 // similarity turns stored predictions into scores and result files. It needs no model and no image.
@@ -69,7 +70,7 @@ func (r *runner) writeControls(m *measurements, t *analysis.Tables) error {
 		return err
 	}
 	header := []string{"source", "target", "n_both", "n_wrong", "status"}
-	return writeTable(filepath.Join(r.Similarity, "resize_only.csv"), nil, header, rows)
+	return studies.WriteTable(filepath.Join(r.Similarity, "resize_only.csv"), nil, header, rows)
 }
 
 // sweepFolder names the folder of one epsilon: "8/255" becomes "epsilon-8-255".
@@ -97,8 +98,8 @@ func (r *runner) judge(s *analysis.Scores) {
 }
 
 // meta is the provenance of every result file of one attack setting.
-func (r *runner) meta(m *measurements, a Attack, s *analysis.Scores) Meta {
-	return Meta{
+func (r *runner) meta(m *measurements, a Attack, s *analysis.Scores) studies.Meta {
+	return studies.Meta{
 		"schema_version": schemaVersion,
 		"models":         len(s.Models), "images": s.Images, "images_digest": m.Images.ImagesDigest,
 		"attack": a.meta(), "numerics": m.Numerics,
@@ -111,7 +112,7 @@ func (r *runner) meta(m *measurements, a Attack, s *analysis.Scores) Meta {
 // analyse writes clusters, keywords, the comparison of groups and the sweep.
 func (r *runner) analyse(ctx context.Context) error {
 	main := r.measured[""]
-	dir := filepath.Join(r.Dir, "analysis")
+	folder := studies.Folder{Dir: filepath.Join(r.Dir, "analysis"), Meta: main.meta}
 	names := main.scores.Models
 	groups := make([]string, len(names))
 	for i, m := range r.members {
@@ -122,7 +123,7 @@ func (r *runner) analyse(ctx context.Context) error {
 		return err
 	}
 	if test != nil {
-		if err := writeGroups(ctx, filepath.Join(dir, "groups.json"), main.scores, groups, test, r.Seed); err != nil {
+		if err := writeGroups(ctx, filepath.Join(folder.Dir, "groups.json"), main.scores, groups, test, r.Seed); err != nil {
 			return err
 		}
 	}
@@ -138,14 +139,14 @@ func (r *runner) analyse(ctx context.Context) error {
 		options.K = len(names)
 		r.warn("%d clusters were asked for, but there are only %d models", r.Clusters.K, len(names))
 	}
-	clusters, err := WriteClusters(ctx, dir, main.meta, main.scores.Matrix(), options)
+	clusters, err := studies.Clusters(ctx, folder, main.scores.Matrix(), options)
 	switch {
 	case err != nil && (r.out.Undefined > 0 || len(names) < 2):
 		r.warn("no clusters: %v", err) // an undefined pair has no place in a graph; everything else is still worth having
 	case err != nil:
 		return err
 	case features != nil && r.Keywords != nil:
-		if _, err := WriteKeywords(dir, main.meta, features, clusters.Labels, *r.Keywords); err != nil {
+		if err := studies.Keywords(folder, features, clusters.Labels, *r.Keywords); err != nil {
 			return err
 		}
 	}
@@ -170,7 +171,7 @@ func (r *runner) writeFeatures() (*analysis.Features, error) {
 	for i, name := range f.Models {
 		rows[i] = append([]string{name}, f.Values[i]...)
 	}
-	return f, writeTable(filepath.Join(r.Dir, "features.csv"), nil, append([]string{"model"}, f.Components...), rows)
+	return f, studies.WriteTable(filepath.Join(r.Dir, "features.csv"), nil, append([]string{"model"}, f.Components...), rows)
 }
 
 // writeSweep writes white-box success and the comparison of groups for every epsilon.
@@ -201,10 +202,10 @@ func (r *runner) writeSweep(ctx context.Context, groups []string) error {
 			strconv.Itoa(test.Across.Pairs), strconv.Itoa(sum.Floored), strconv.Itoa(sum.Excluded), chosen})
 	}
 	in := func(name string) string { return filepath.Join(r.Dir, "sweep", name) }
-	if err := writeTable(in("sweep.csv"), nil, []string{"epsilon", "model", "n_both", "n_fooled"}, white); err != nil {
+	if err := studies.WriteTable(in("sweep.csv"), nil, []string{"epsilon", "model", "n_both", "n_fooled"}, white); err != nil {
 		return err
 	}
 	header := []string{"epsilon", "within_mean", "across_mean", "difference", "p", "permutations", "p_rank", "within_pairs",
 		"across_pairs", "floored", "empty", "chosen"}
-	return writeTable(in("groups.csv"), nil, header, compared)
+	return studies.WriteTable(in("groups.csv"), nil, header, compared)
 }

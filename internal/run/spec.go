@@ -5,8 +5,8 @@ import (
 	"runtime"
 
 	"sat/analysis"
-	"sat/analysis/paper"
 	"sat/internal/experiment"
+	"sat/internal/studies"
 	"sat/torch"
 	"sat/zoo"
 )
@@ -96,13 +96,13 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 		s.Clusters = &analysis.ClusterOptions{
 			K: o.K, Affinity: analysis.Affinity(o.Affinity), Gamma: o.Gamma, Diagonal: analysis.Diagonal(o.Diagonal),
 			Laplacian: analysis.Laplacian(o.Laplacian), Which: analysis.Which(o.Which), Rows: analysis.Rows(o.Rows),
-			Restarts: o.Restarts, Seed: o.Seed, Reference: PaperClusters(),
+			Restarts: o.Restarts, Seed: o.Seed, Reference: studies.PaperClusters(),
 		}
 	}
 	if o := c.Analysis.Keywords; o != nil {
 		s.Keywords = &analysis.KeywordOptions{
 			BaseMap: analysis.BaseMap(o.BaseMap), Attention: analysis.Attention(o.Attention), TF: analysis.TF(o.TF),
-			IDF: analysis.IDF(o.IDF), Norm: analysis.Norm(o.Norm), Top: o.Top, Order: PaperOrder(),
+			IDF: analysis.IDF(o.IDF), Norm: analysis.Norm(o.Norm), Top: o.Top, Order: studies.PaperOrder(),
 		}
 	}
 	return s, nil
@@ -134,24 +134,6 @@ func float32s(values []float64) []float32 {
 	out := make([]float32, len(values))
 	for i, v := range values {
 		out[i] = float32(v)
-	}
-	return out
-}
-
-// PaperClusters is the printed partition of Tab. 2: clusters of the paper's models are numbered after it.
-func PaperClusters() []analysis.ReferenceModel {
-	var out []analysis.ReferenceModel
-	for _, m := range paper.Clusters() {
-		out = append(out, analysis.ReferenceModel{Model: m.Timm, Cluster: m.Cluster})
-	}
-	return out
-}
-
-// PaperOrder is the order of the components in Fig. 3, which breaks ties between keywords.
-func PaperOrder() []string {
-	var out []string
-	for _, c := range paper.Components() {
-		out = append(out, c.Name)
 	}
 	return out
 }
