@@ -7,6 +7,7 @@ package torch
 #cgo LDFLAGS: -L${SRCDIR}/../build -lsat_torch -Wl,-rpath,$ORIGIN/../build -Wl,-rpath,${SRCDIR}/../build
 #include <stdlib.h>
 #include "st_optimizer.h"
+#include "st_train.h"
 */
 import "C"
 
@@ -465,17 +466,30 @@ func borderModuleInputGrad(h moduleHandle, x, y, targets tensorHandle, g GradOpt
 	return [3]tensorHandle{tensorHandle(grad), tensorHandle(logits), tensorHandle(loss)}, nil
 }
 
-func borderModuleBackward(h moduleHandle, x, target tensorHandle, o BackwardOptions) (float64, tensorHandle, error) {
+func borderModuleBackward(h moduleHandle, x, target, teacher tensorHandle, o BackwardOptions) (Losses, tensorHandle, error) {
 	var pinner runtime.Pinner
 	defer pinner.Unpin()
-	var loss C.double
-	var logits *C.st_tensor
-	e := C.st_module_backward(moduleC(h), tensorC(x), tensorC(target), normalisationC(&pinner, o.Mean, o.Std),
-		C.double(o.LabelSmoothing), C.double(o.Scale), &loss, &logits)
-	if err := check(e); err != nil {
-		return 0, nil, err
+	loss := C.st_training_loss{
+		kind: C.int32_t(o.Loss), smoothing: C.double(o.LabelSmoothing), scale: C.double(o.Scale), precision: C.int32_t(o.Precision),
+		distillation: C.int32_t(o.Distillation), teacher: tensorC(teacher), alpha: C.double(o.Alpha), tau: C.double(o.Tau),
 	}
-	return float64(loss), tensorHandle(logits), nil
+	var losses [2]C.double
+	var logits *C.st_tensor
+	e := C.st_module_backward(moduleC(h), tensorC(x), tensorC(target), normalisationC(&pinner, o.Mean, o.Std), &loss, &losses[0], &logits)
+	if err := check(e); err != nil {
+		return Losses{}, nil, err
+	}
+	return Losses{Total: float64(losses[0]), Distillation: float64(losses[1])}, tensorHandle(logits), nil
+}
+
+func borderModuleScaleGrad(h moduleHandle, factor float64) (bool, error) {
+	var finite C.int32_t
+	err := check(C.st_module_scale_grad(moduleC(h), C.double(factor), &finite))
+	return finite != 0, err
+}
+
+func borderModuleAverage(average, m moduleHandle, decay float64) error {
+	return check(C.st_module_average(moduleC(average), moduleC(m), C.double(decay)))
 }
 
 func borderOptimizerNew(m moduleHandle, c OptimizerConfig) (optimizerHandle, error) {

@@ -102,9 +102,12 @@ func borderModuleInputGrad(_ moduleHandle, _, _, _ tensorHandle, _ GradOptions) 
 	return [3]tensorHandle{}, ErrUnavailable
 }
 
-func borderModuleBackward(_ moduleHandle, _, _ tensorHandle, _ BackwardOptions) (float64, tensorHandle, error) {
-	return 0, nil, ErrUnavailable
+func borderModuleBackward(_ moduleHandle, _, _, _ tensorHandle, _ BackwardOptions) (Losses, tensorHandle, error) {
+	return Losses{}, nil, ErrUnavailable
 }
+
+func borderModuleScaleGrad(moduleHandle, float64) (bool, error)     { return false, ErrUnavailable }
+func borderModuleAverage(moduleHandle, moduleHandle, float64) error { return ErrUnavailable }
 
 func borderOptimizerNew(moduleHandle, OptimizerConfig) (optimizerHandle, error) {
 	return nil, ErrUnavailable

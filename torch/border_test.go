@@ -87,9 +87,11 @@ func borderCalls(h tensorHandle, m moduleHandle) map[string]func() error {
 		"st_module_forward":    func() error { _, err := borderModuleForward(m, h, nil, nil, true); return err },
 		"st_module_input_grad": func() error { _, err := borderModuleInputGrad(m, h, h, nil, GradOptions{}); return err },
 		"st_module_backward": func() error {
-			_, _, err := borderModuleBackward(m, h, h, BackwardOptions{Scale: 1})
+			_, _, err := borderModuleBackward(m, h, h, nil, BackwardOptions{Scale: 1})
 			return err
 		},
+		"st_module_scale_grad": func() error { _, err := borderModuleScaleGrad(nil, 1); return err },
+		"st_module_average":    func() error { return borderModuleAverage(m, nil, 0.5) },
 
 		"st_optimizer_new":       func() error { _, err := borderOptimizerNew(m, badGroups); return err },
 		"st_optimizer_step":      func() error { return borderOptimizerStep(nil, 1) },

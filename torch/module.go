@@ -29,19 +29,6 @@ type GradOptions struct {
 	Targets   Tensor // [N] int64, for the losses with a target; the zero Tensor for the others
 }
 
-// Target holds what a batch should be classified as: exactly one of the two fields.
-type Target struct {
-	Labels        Tensor // [N] int64
-	Probabilities Tensor // [N,K] of the logits' type
-}
-
-// BackwardOptions says what Backward differentiates.
-type BackwardOptions struct {
-	Mean, Std      []float32 // per channel, see Module.Forward
-	LabelSmoothing float64   // of Labels; soft targets come smoothed
-	Scale          float64   // factor of the loss before differentiating, such as 1/accumulation steps; 0 means 1
-}
-
 // LoadModule reads a TorchScript file to d, in eval mode and with parameters that need no gradient. It returns the
 // contents of those of the named extra files that the file has. Every record is checked against its checksum first; an
 // error names the file and what is wrong with it (missing, not TorchScript, truncated, damaged).
@@ -114,7 +101,7 @@ func checkNormalisation(mean, std []float32) error {
 
 // Forward returns the logits of images x [N,C,H,W], without gradient. (x - mean)/std per channel is put in front, in the
 // type of x; with empty mean and std the network sees x itself. Its input is converted to the type of its parameters
-// and its output back to that of x. Of a network that returns a tuple this is the first element.
+// and its output back to that of x. Of a network with two classifiers this is the mean of both, of any other tuple the first element.
 func (m *Module) Forward(s *Scope, x Tensor, mean, std []float32) Tensor {
 	out := m.forward(s, x, mean, std, true)
 	if len(out) == 0 {
@@ -189,54 +176,6 @@ func (m *Module) InputGrad(s *Scope, x, y Tensor, g GradOptions) (grad, logits, 
 		return fail(m.wrap(op, err, x, y))
 	}
 	return s.adopt(op, out[0]), s.adopt(op, out[1]), s.adopt(op, out[2])
-}
-
-// Backward runs the network in train mode on x [N,C,H,W] and adds the gradient of Scale times the mean loss to the
-// gradients of the parameters. It returns the mean loss without Scale and the logits [N,K]. The loss is the
-// cross-entropy with integer labels (and LabelSmoothing) or with probabilities per class.
-func (m *Module) Backward(s *Scope, x Tensor, target Target, o BackwardOptions) (float64, Tensor, error) {
-	const op = "backward"
-	if err := m.enterFor(op, s); err != nil {
-		return 0, s.fail(err), err
-	}
-	defer m.mu.Unlock()
-	loss, h, err := m.backward(op, x, target, o)
-	if err != nil {
-		err = m.wrap(op, err, x)
-		return 0, s.fail(err), err
-	}
-	return loss, s.adopt(op, h), nil
-}
-
-func (m *Module) backward(op string, x Tensor, target Target, o BackwardOptions) (float64, tensorHandle, error) {
-	if !m.training {
-		return 0, nil, errors.New("the module is in eval mode; call SetTraining(true)")
-	}
-	if (target.Labels.e == nil) == (target.Probabilities.e == nil) {
-		return 0, nil, errors.New("the target needs exactly one of labels and probabilities")
-	}
-	if !(o.LabelSmoothing >= 0 && o.LabelSmoothing < 1) {
-		return 0, nil, fmt.Errorf("label smoothing %v is not in [0,1)", o.LabelSmoothing)
-	}
-	if err := checkNormalisation(o.Mean, o.Std); err != nil {
-		return 0, nil, err
-	}
-	hx, err := x.use(op)
-	if err != nil {
-		return 0, nil, err
-	}
-	t := target.Labels
-	if t.e == nil {
-		t = target.Probabilities
-	}
-	ht, err := t.use(op)
-	if err != nil {
-		return 0, nil, err
-	}
-	if o.Scale == 0 {
-		o.Scale = 1
-	}
-	return borderModuleBackward(m.handle, hx, ht, o)
 }
 
 // describe reads names, shapes and types of the tensors.

@@ -16,6 +16,12 @@ const (
 	// AdamW is: p *= 1 - lr*wd; m = b1*m + (1-b1)*g; v = b2*v + (1-b2)*g*g;
 	// p -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps).
 	AdamW
+	// LAMB is, after dividing all gradients by max(1, their global norm): m and v as AdamW's;
+	// d = m/(1-b1^t) / (sqrt(v)/sqrt(1-b2^t) + eps) + wd*p; p -= lr*r*d, where r = ||p||/||d|| per tensor, and 1 where
+	// either norm or wd is zero (You et al., 2020, as in timm).
+	LAMB
+	// RMSProp is TensorFlow 1's: g += wd*p; v starts at 1, v += (1-b2)*(g*g - v); b = mu*b + lr*g/sqrt(v + eps); p -= b.
+	RMSProp
 )
 
 // Group is a set of parameters with the same settings.
@@ -28,9 +34,9 @@ type Group struct {
 // OptimizerConfig describes an optimiser. Fields of the other kind are ignored.
 type OptimizerConfig struct {
 	Kind              OptimizerKind
-	Momentum          float64 // SGD
+	Momentum          float64 // SGD, RMSProp
 	Nesterov          bool    // SGD; needs a momentum
-	Beta1, Beta2, Eps float64 // AdamW
+	Beta1, Beta2, Eps float64 // AdamW, LAMB; RMSProp without Beta1
 	Groups            []Group // every parameter that shall move, each in one group
 }
 
@@ -43,12 +49,15 @@ func (c OptimizerConfig) check() error {
 		if c.Nesterov && c.Momentum == 0 {
 			return errors.New("the Nesterov form needs a momentum")
 		}
-	case AdamW:
+	case AdamW, LAMB, RMSProp:
 		if !(c.Beta1 >= 0 && c.Beta1 < 1 && c.Beta2 >= 0 && c.Beta2 < 1) {
 			return fmt.Errorf("betas %v and %v are not in [0,1)", c.Beta1, c.Beta2)
 		}
 		if !(c.Eps > 0) {
 			return fmt.Errorf("eps %v is not positive", c.Eps)
+		}
+		if c.Kind == RMSProp && !(c.Momentum >= 0 && c.Momentum < 1) {
+			return fmt.Errorf("momentum %v is not in [0,1)", c.Momentum)
 		}
 	default:
 		return fmt.Errorf("unknown kind %d", c.Kind)

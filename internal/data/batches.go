@@ -1,65 +1,218 @@
 package data
 
-import "sat/internal/rng"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
-// Augment says how training images are changed at random. The zero value leaves them alone.
+	"sat/internal/data/augment"
+	"sat/internal/data/codec"
+	"sat/internal/rng"
+)
+
+// Augment says how training images are changed at random, in the order of the fields. The zero value leaves them alone.
 type Augment struct {
-	Shift int     // moved by -Shift..Shift pixels along both axes, each equally likely; black comes in
-	HFlip float64 // probability of a mirror image, left for right
+	// Crop takes a part of the image and resizes it to the whole with Filter or, if RandomFilter, bilinear or bicubic by
+	// chance. Without one the images must have the size that is asked for.
+	Crop         *augment.Crop
+	Filter       codec.Filter
+	RandomFilter bool
+
+	Shift  int     // moved by -Shift..Shift pixels along both axes, each equally likely; black comes in
+	HFlip  float64 // probability of a mirror image, left for right
+	Policy *augment.Policy
+	Jitter augment.Jitter
 }
 
-// Batches gives the batches of one training epoch. Every image's place and augmentation is a function of (seed, epoch,
-// position in the epoch) alone.
-type Batches struct {
-	set     *Set
-	size    int
-	seed    uint64
-	epoch   int
-	augment Augment
-	order   []int
-	next    int // position of the next image
-
-	images []uint8
-	labels []int64
+// Stream says which batches to make. Every image's place and augmentation is a function of (Seed, Epoch, position in the
+// epoch) alone: neither the number of workers nor where the epoch was entered changes a byte.
+type Stream struct {
+	Images        Images
+	Height, Width int
+	Batch         int // images that do not fill a last batch are left out of this epoch
+	Seed          uint64
+	Epoch         int
+	// Repeats is how often an image comes in a row, differently augmented; an epoch stays as long as with 1 (repeated
+	// augmentation, as DeiT does it).
+	Repeats int
+	Augment Augment
+	Workers int // goroutines that prepare images; 0: one per core
+	Skip    int // batches to leave out at the beginning: after a resume, those that were already used
 }
 
-// NewBatches returns the batches of the given epoch: the images of set, which must be bytes, in an order shuffled for
-// this epoch, size at a time. Images that do not fill a last batch are left out of this epoch.
-func NewBatches(set *Set, size int, seed uint64, epoch int, a Augment) *Batches {
-	return &Batches{
-		set: set, size: size, seed: seed, epoch: epoch, augment: a,
-		order:  rng.New(seed, "order", uint64(epoch)).Perm(set.N),
-		images: make([]uint8, size*set.H*set.W*set.C),
-		labels: make([]int64, size),
-	}
+// Batch is a training batch.
+type Batch struct {
+	Images []uint8 // NHWC
+	Labels []int64
 }
 
 // Len returns the number of batches in the epoch.
-func (b *Batches) Len() int { return len(b.order) / b.size }
+func (s Stream) Len() int { return s.Images.Len() / s.Batch }
 
-// Skip leaves out the next n batches: after a resume, those that were already used.
-func (b *Batches) Skip(n int) { b.next += n * b.size }
-
-// Next returns the next batch, images as NHWC bytes; ok is false after the last one. Both slices are valid until the
-// next call.
-func (b *Batches) Next() (images []uint8, labels []int64, ok bool) {
-	if b.next+b.size > len(b.order) {
-		return nil, nil, false
-	}
-	s := b.set
-	length := s.H * s.W * s.C
-	for i := range b.size {
-		position := b.next + i
-		index := b.order[position]
-		dy, dx, flip := b.augment.draw(b.seed, b.epoch, position)
-		place(b.images[i*length:][:length], s.Images[index*length:][:length], s.H, s.W, s.C, dy, dx, flip)
-		b.labels[i] = s.Labels[index]
-	}
-	b.next += b.size
-	return b.images, b.labels, true
+// Batches are the batches of one epoch, prepared by several goroutines while earlier ones are used.
+type Batches struct {
+	batches chan Batch
+	buffers chan Batch
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	err     error // set before batches is closed
+	last    Batch // handed out, to be used again
 }
 
-// draw returns the augmentation of the image at a position of an epoch.
+// prefetch is how many batches are ready before they are asked for.
+const prefetch = 3
+
+// Open starts preparing the batches. Close ends it.
+func (s Stream) Open(ctx context.Context) *Batches {
+	ctx, cancel := context.WithCancel(ctx)
+	b := &Batches{batches: make(chan Batch, prefetch), buffers: make(chan Batch, prefetch+2), cancel: cancel}
+	for range cap(b.buffers) {
+		b.buffers <- Batch{}
+	}
+	b.running.Go(func() {
+		defer close(b.batches)
+		b.err = s.prepare(ctx, b)
+	})
+	return b
+}
+
+// Next returns the next batch, which is valid until the following call; ok is false after the last one.
+func (b *Batches) Next() (batch Batch, ok bool, err error) {
+	if b.last.Images != nil {
+		b.buffers <- b.last
+		b.last = Batch{}
+	}
+	b.last, ok = <-b.batches
+	if !ok {
+		return Batch{}, false, b.err
+	}
+	return b.last, true, nil
+}
+
+// Close ends the preparation.
+func (b *Batches) Close() {
+	b.cancel()
+	b.running.Wait()
+}
+
+// order lists the images of the epoch by position.
+func (s Stream) order() []int {
+	order := rng.New(s.Seed, "order", uint64(s.Epoch)).Perm(s.Images.Len())
+	if s.Repeats > 1 {
+		for position := len(order) - 1; position >= 0; position-- {
+			order[position] = order[position/s.Repeats]
+		}
+	}
+	return order
+}
+
+// prepare makes one batch after the other, the images of each on all workers.
+func (s Stream) prepare(ctx context.Context, b *Batches) error {
+	order := s.order()
+	workers := s.Workers
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	renderers := make([]*renderer, min(workers, s.Batch))
+	for i := range renderers {
+		renderers[i] = &renderer{Stream: s, reader: s.Images.Reader()}
+		defer renderers[i].reader.Close()
+	}
+	length := s.Height * s.Width * codec.Channels
+	for first := s.Skip * s.Batch; first+s.Batch <= len(order); first += s.Batch {
+		var batch Batch
+		select {
+		case batch = <-b.buffers:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if batch.Images == nil {
+			batch = Batch{Images: make([]uint8, s.Batch*length), Labels: make([]int64, s.Batch)}
+		}
+		var next atomic.Int64
+		errs := make([]error, len(renderers))
+		var group sync.WaitGroup
+		for w, r := range renderers {
+			group.Go(func() {
+				for errs[w] == nil && ctx.Err() == nil {
+					i := int(next.Add(1)) - 1
+					if i >= s.Batch {
+						return
+					}
+					position := first + i
+					batch.Labels[i] = s.Images.Label(order[position])
+					errs[w] = r.render(batch.Images[i*length:][:length], order[position], position)
+				}
+			})
+		}
+		group.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+		select {
+		case b.batches <- batch:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// renderer makes single images. It is used by one goroutine.
+type renderer struct {
+	Stream
+	reader    ImageReader
+	resizer   codec.Resizer
+	augmenter augment.Augmenter
+}
+
+// random is a stream of random numbers of one image.
+func (r *renderer) random(stream string, position int) *rng.Stream {
+	return rng.New(r.Seed, stream, uint64(r.Epoch), uint64(position))
+}
+
+// render writes image number index, at a position of the epoch, to dst.
+func (r *renderer) render(dst []uint8, index, position int) error {
+	m, err := r.reader.Image(index)
+	if err != nil {
+		return err
+	}
+	a := r.Augment
+	out := codec.Image{Pixels: dst, Width: r.Width, Height: r.Height, Stride: r.Width * codec.Channels}
+	dy, dx, flip := a.draw(r.Seed, r.Epoch, position)
+	switch {
+	case a.Crop != nil:
+		s := r.random("crop", position)
+		c := a.Crop.Draw(s, m.Width, m.Height)
+		filter := a.Filter
+		if a.RandomFilter {
+			filter = codec.Filter(s.IntN(2))
+		}
+		if err := r.resizer.Resize(out, m.Crop(c.Left, c.Top, c.Width, c.Height), r.Width, r.Height, 0, 0, filter); err != nil {
+			return fmt.Errorf("image %s: %w", r.Images.ID(index), err)
+		}
+		if flip {
+			mirror(out)
+		}
+	case m.Width != r.Width || m.Height != r.Height:
+		return fmt.Errorf("image %s is %dx%d, the network takes %dx%d: train with random crops, which resize", r.Images.ID(index),
+			m.Width, m.Height, r.Width, r.Height)
+	default:
+		place(out, m, dy, dx, flip)
+	}
+	if a.Policy != nil {
+		for _, application := range a.Policy.Draw(r.random("augment", position)) {
+			r.augmenter.Apply(out, application, a.Policy.Fill)
+		}
+	}
+	a.Jitter.Apply(r.random("jitter", position), out)
+	return nil
+}
+
+// draw returns the shift and whether the image at a position of an epoch is mirrored.
 func (a Augment) draw(seed uint64, epoch, position int) (dy, dx int, flip bool) {
 	if a.Shift > 0 {
 		crop := rng.New(seed, "crop", uint64(epoch), uint64(position))
@@ -71,26 +224,29 @@ func (a Augment) draw(seed uint64, epoch, position int) (dy, dx int, flip bool) 
 	return dy, dx, flip
 }
 
-// place copies an image moved down by dy and right by dx, then mirrored if flip.
-func place(dst, src []uint8, height, width, channels, dy, dx int, flip bool) {
-	if dy == 0 && dx == 0 && !flip {
-		copy(dst, src)
-		return
+// mirror exchanges left and right.
+func mirror(m codec.Image) {
+	for y := range m.Height {
+		row := m.Pixels[y*m.Stride:][:m.Width*codec.Channels]
+		for i, j := 0, len(row)-codec.Channels; i < j; i, j = i+codec.Channels, j-codec.Channels {
+			for c := range codec.Channels {
+				row[i+c], row[j+c] = row[j+c], row[i+c]
+			}
+		}
 	}
-	clear(dst)
-	row := width * channels
-	for y := max(0, dy); y < min(height, height+dy); y++ {
-		in, out := src[(y-dy)*row:][:row], dst[y*row:][:row]
-		from, to := max(0, dx), min(width, width+dx) // columns of the moved image that are not black
-		if from >= to {
-			continue
+}
+
+// place copies an image moved down by dy and right by dx, then mirrored if flip.
+func place(dst, src codec.Image, dy, dx int, flip bool) {
+	clear(dst.Pixels)
+	width, height := dst.Width, dst.Height
+	from, to := max(0, dx), min(width, width+dx) // columns of the moved image that are not black
+	if from < to {
+		for y := max(0, dy); y < min(height, height+dy); y++ {
+			copy(dst.Pixels[y*dst.Stride:][from*codec.Channels:to*codec.Channels], src.Pixels[(y-dy)*src.Stride+(from-dx)*codec.Channels:])
 		}
-		if !flip {
-			copy(out[from*channels:to*channels], in[(from-dx)*channels:])
-			continue
-		}
-		for x := from; x < to; x++ {
-			copy(out[(width-1-x)*channels:][:channels], in[(x-dx)*channels:])
-		}
+	}
+	if flip {
+		mirror(dst)
 	}
 }

@@ -5,7 +5,8 @@
 //	Subset         a part of them, chosen by hashing names; Folder.Select
 //	EvalTransform  resize of the short side and centre crop; Load applies it on all cores
 //	Set            the images in memory or in a memory-mapped cache, as bytes, with labels, names and digests
-//	Batches        shuffled training batches, a pure function of seed, epoch and position
+//	Images         what training draws from: a Set, or the files of a Folder
+//	Stream         shuffled, augmented training batches, a pure function of seed, epoch and position
 //	ReadNPY ...    NumPy files
 //
 // # Evaluation transform
@@ -26,8 +27,9 @@
 //
 // # Random numbers
 //
-// Training order and augmentation come from package rng with streams "order", "crop" and "flip", addressed by (epoch)
-// and by (epoch, position): neither the number of goroutines nor resuming inside an epoch changes a byte.
+// Training order and augmentation come from package rng with streams "order", "crop", "flip", "augment" and "jitter",
+// addressed by (epoch) and by (epoch, position): neither the number of goroutines nor resuming inside an epoch changes a
+// byte. What an augmentation does to pixels is package augment's.
 //
 // # Differences from the libraries it follows
 //
@@ -35,7 +37,5 @@
 // hidden files (names beginning with a dot), because archives made on a Mac hold such files named like images. A loop of
 // symbolic links is an error here. The format is told by the first bytes, never by the extension. EXIF rotation is ignored, as there.
 //
-// Not here: random resized crops and the other training transforms on files (they belong between codec's decode and
-// resize, which crop for free, and Batches is where a decoded set would enter), archives read in place, resizing of
-// float tensors (package torch).
+// Not here: archives read in place, resizing of float tensors (package torch).
 package data

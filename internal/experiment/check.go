@@ -13,6 +13,9 @@ import (
 	"sat/internal/store"
 )
 
+// policyPattern is timm's notation of RandAugment.
+var policyPattern = regexp.MustCompile(`^rand(-(m(10(\.0*)?|\d(\.\d+)?)|mstd\d+(\.\d+)?|inc[01]|n[1-9]|p(0(\.\d+)?|1(\.0*)?)))*$`)
+
 var devicePattern = regexp.MustCompile(`^(cpu|cuda(:\d{1,3})?)$`)
 
 // check fills the defaults that depend on other values, and looks at what keys mean together.
@@ -314,6 +317,29 @@ func (d *decoder) checkRecipe(r *Recipe, path string, lostParent bool) {
 			}
 		}
 		return path
+	}
+	for key, pair := range map[string][]float64{"crop_scale": r.CropScale, "crop_ratio": r.CropRatio} {
+		if pair != nil && (len(pair) != 2 || pair[0] > pair[1]) && d.good(join(path, key)) {
+			d.atValue(join(path, key), "write "+key+" = [LEAST, LARGEST]", "recipe.%s wants two rising numbers", key)
+		}
+	}
+	if r.CropScale != nil && r.Shift > 0 {
+		d.atKey(at("shift", "crop_scale"), "leave one of them out", "shift and crop_scale both move the image")
+	}
+	if r.CropScale == nil && r.CropRatio != nil {
+		d.atKey(at("crop_ratio"), "add crop_scale = [0.08, 1.0]", "crop_ratio without a crop")
+	}
+	if (r.Mixup > 0 || r.CutMix > 0) && r.Batch%2 != 0 {
+		d.atKey(at("batch", "mixup", "cutmix"), "use an even batch", "mixing pairs the images of a batch, and %d is odd", r.Batch)
+	}
+	if r.Accumulate > 1 && r.Batch%r.Accumulate != 0 {
+		d.atKey(at("accumulate", "batch"), "let accumulate divide batch", "a batch of %d has no %d equal parts", r.Batch, r.Accumulate)
+	}
+	if r.AA != "" && !policyPattern.MatchString(r.AA) {
+		d.atValue(at("aa"), `write aa = "rand-m9-mstd0.5-inc1"`, "recipe.aa is %q, not rand with m0..10, mstd, inc0 or inc1, n, p0..1", r.AA)
+	}
+	if r.EMAExport && r.EMA == 0 {
+		d.atKey(at("ema_export"), "add ema = 0.9999", "ema_export without an average")
 	}
 	if len(r.Betas) != 2 && d.good(join(path, "betas")) {
 		d.atValue(join(path, "betas"), "write betas = [0.9, 0.999]", "recipe.betas wants two numbers")

@@ -84,24 +84,44 @@ type Recipe struct {
 	Inherit        string    `toml:"inherit" optional:"yes" doc:"recipe whose values hold where this one is silent"`
 	Epochs         int       `toml:"epochs" min:"1" doc:"passes over the training images"`
 	Batch          int       `toml:"batch" min:"1" doc:"images per step"`
-	Opt            string    `toml:"opt" enum:"sgd adamw" doc:"optimiser"`
-	Momentum       float64   `toml:"momentum" only:"opt=sgd" min:"0" below:"1"`
+	Opt            string    `toml:"opt" enum:"sgd adamw lamb rmsprop" doc:"optimiser"`
+	Momentum       float64   `toml:"momentum" only:"opt=sgd|rmsprop" min:"0" below:"1"`
 	Nesterov       bool      `toml:"nesterov" only:"opt=sgd"`
-	Betas          []float64 `toml:"betas" only:"opt=adamw" min:"0" below:"1" doc:"decay of the averages of the gradient and its square"`
-	Eps            float64   `toml:"eps" only:"opt=adamw" above:"0"`
+	Betas          []float64 `toml:"betas" only:"opt=adamw|lamb|rmsprop" min:"0" below:"1" doc:"decay of the averages of the gradient and its square"`
+	Eps            float64   `toml:"eps" only:"opt=adamw|lamb|rmsprop" above:"0"`
 	LR             float64   `toml:"lr" above:"0" doc:"largest learning rate"`
 	LRScaleBatch   int       `toml:"lr_scale_batch" min:"0" doc:"used lr = lr * batch / this; 0 = lr as it is"`
 	WeightDecay    float64   `toml:"weight_decay" min:"0"`
 	DecayAllParams bool      `toml:"decay_all_params" doc:"biases and normalisation weights too"`
 	ClipGrad       float64   `toml:"clip_grad" min:"0" doc:"largest norm of the gradient; 0 = no limit"`
+	LayerDecay     float64   `toml:"layer_decay" above:"0" max:"1" doc:"factor of the learning rate from one transformer block to the one before it"`
+	Accumulate     int       `toml:"accumulate" min:"1" doc:"parts of a batch that are computed one after the other"`
+	EMA            float64   `toml:"ema" min:"0" below:"1" doc:"decay of the average of the weights; 0 = none"`
+	EMAExport      bool      `toml:"ema_export" doc:"the trained model has the averaged weights"`
+	AMP            string    `toml:"amp" enum:"float32 bfloat16 float16" doc:"in which products and convolutions compute; float16 needs CUDA"`
 	Sched          string    `toml:"sched" enum:"step cosine" doc:"course of the learning rate"`
 	SchedUnit      string    `toml:"sched_unit" enum:"epoch update" doc:"how often the learning rate changes"`
 	StepEpochs     int       `toml:"step_epochs" only:"sched=step" min:"1" doc:"epochs between two drops"`
 	Gamma          float64   `toml:"gamma" only:"sched=step" above:"0" max:"1" doc:"factor of a drop"`
+	SchedLag       int       `toml:"sched_lag" only:"sched_unit=epoch" min:"0" doc:"epochs by which the learning rate is late; DeiT's loop has 1"`
 	WarmupEpochs   float64   `toml:"warmup_epochs" min:"0" doc:"epochs in which the learning rate rises from warmup_lr"`
 	WarmupLR       float64   `toml:"warmup_lr" min:"0"`
 	MinLR          float64   `toml:"min_lr" only:"sched=cosine" min:"0" doc:"learning rate at the end"`
+	Loss           string    `toml:"loss" enum:"ce bce" doc:"cross-entropy, or binary cross-entropy per class"`
+	BCEThreshold   float64   `toml:"bce_threshold" only:"loss=bce" min:"0" below:"1" doc:"targets above it count as 1, others as 0; 0 = as they are"`
 	LabelSmoothing float64   `toml:"label_smoothing" min:"0" below:"1"`
+	CropScale      []float64 `toml:"crop_scale" optional:"yes" above:"0" max:"1" doc:"least and largest share of the area that a random resized crop takes"`
+	CropRatio      []float64 `toml:"crop_ratio" optional:"yes" above:"0" doc:"least and largest width / height of the crop; default 3/4 to 4/3"`
+	Interpolation  string    `toml:"interpolation" enum:"bilinear bicubic random" doc:"of crops and geometric augmentation"`
+	AA             string    `toml:"aa" optional:"yes" doc:"RandAugment in timm's notation: rand-m9-mstd0.5-inc1"`
+	ColorJitter    float64   `toml:"color_jitter" min:"0" max:"10" doc:"of brightness, contrast and saturation; without effect while aa is on"`
+	EraseProb      float64   `toml:"erase_prob" min:"0" max:"1" doc:"probability that a box of an image is filled with noise"`
+	RepeatedAug    int       `toml:"repeated_aug" min:"1" doc:"how often an image comes in a row, differently augmented"`
+	Mixup          float64   `toml:"mixup" min:"0" doc:"parameter of the Beta distribution of the shares; 0 = no mixup"`
+	CutMix         float64   `toml:"cutmix" min:"0" doc:"parameter of the Beta distribution of the boxes; 0 = no CutMix"`
+	MixProb        float64   `toml:"mix_prob" min:"0" max:"1" doc:"probability that a batch is mixed"`
+	MixSwitch      float64   `toml:"mix_switch" min:"0" max:"1" doc:"probability that it is CutMix, where both are used"`
+	CutMixBox      string    `toml:"cutmix_box" enum:"floor ceil" doc:"size of odd boxes: as timm 0.6.7 and DeiT, or as timm 1.0.31"`
 	Shift          int       `toml:"shift" min:"0" doc:"largest random shift of an image, in pixels"`
 	HFlip          float64   `toml:"hflip" min:"0" max:"1" doc:"probability of a horizontal flip"`
 }

@@ -173,7 +173,13 @@ func TestProblem(t *testing.T) {
 		"Nesterov without momentum":  {minimal + "[recipe.r]\nepochs=1\nbatch=1\nopt=\"sgd\"\nlr=1\nmomentum=0\nnesterov=true", 13, "momentum"},
 		"learning rate rises":        {minimal + "[recipe.r]\nepochs=1\nbatch=1\nopt=\"sgd\"\nlr=1e-3\nmin_lr=1.0", 12, "above its start"},
 		"three betas":                {minimal + "[recipe.r]\nepochs=1\nbatch=1\nopt=\"adamw\"\nlr=1\nbetas=[0.1,0.2,0.3]", 12, "two numbers"},
-		"later words":                {minimal + "[recipe.r]\nepochs=1\nbatch=1\nopt=\"adamw\"\nlr=1\nmixup=0.8", 12, "unknown key"},
+		"mixing an odd batch":        {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=3\nmixup=0.8", 11, "3 is odd"},
+		"parts of a batch":           {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=8\naccumulate=3", 12, "no 3 equal parts"},
+		"crop that falls":            {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=8\ncrop_scale=[1,0.1]", 12, "two rising numbers"},
+		"crop and shift":             {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=8\ncrop_scale=[0.1,1]\nshift=2", 13, "both move"},
+		"ratio without crop":         {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=8\ncrop_ratio=[1,1]", 12, "without a crop"},
+		"no average to export":       {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=8\nema_export=true", 12, "without an average"},
+		"policy":                     {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=8\naa=\"rand-m12\"", 12, "m0..10"},
 		"eight instead of 8/255":     {minimal + "[attack]\nepsilon=8", 8, `did you mean "8/255"?`},
 		"negative radius":            {minimal + "[attack]\nepsilon=\"-8/255\"", 8, "at least 0"},
 		"radius of text":             {minimal + "[attack]\nepsilon=\"small\"", 8, "not a number"},
@@ -358,7 +364,9 @@ func TestInheritance(t *testing.T) {
 	long := c.Recipes["long"]
 	want := experiment.Recipe{Epochs: 40, Batch: 64, Opt: "adamw", Betas: []float64{0.9, 0.95}, Eps: 1e-6, LR: 0.1, LRScaleBatch: 256,
 		WeightDecay: 1e-4, DecayAllParams: true, ClipGrad: 1, Sched: "cosine", SchedUnit: "update", WarmupEpochs: 1, WarmupLR: 0.001, MinLR: 1e-5,
-		LabelSmoothing: 0.1, Shift: 2, HFlip: 0.5}
+		LabelSmoothing: 0.1, Shift: 2, HFlip: 0.5,
+		LayerDecay: 1, Accumulate: 1, AMP: "float32", Loss: "ce", Interpolation: "bicubic", RepeatedAug: 1, MixProb: 1, MixSwitch: 0.5,
+		CutMixBox: "floor"}
 	if !reflect.DeepEqual(*long, want) {
 		t.Errorf("recipe long is\n%+v, want\n%+v", *long, want)
 	}

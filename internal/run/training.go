@@ -34,7 +34,7 @@ func (m *Member) trainingSeed() uint64 { return rng.New(m.Seed, "member", rng.ID
 func (r *runner) train(ctx context.Context) error {
 	var tasks []task
 	skipped := 0.0
-	sets := trainingSets{runner: r, loaded: map[data.EvalTransform][2]*data.Set{}}
+	sets := trainingSets{runner: r, loaded: map[setOf]*data.Set{}}
 	for _, m := range r.members {
 		if m.Recipe == nil {
 			if m.exported != "" {
@@ -48,14 +48,14 @@ func (r *runner) train(ctx context.Context) error {
 		}
 		recipe := recipeOf(m.Recipe)
 		key, err := store.NewKey("train", trainKey{recipe, m.trainingSeed(), r.numerics().Device, r.Threads},
-			map[string]string{"module": string(m.key), "train": training.Digest + training.Content, "val": validation.Digest + validation.Content})
+			map[string]string{"module": string(m.key), "train": training.Key(), "val": validation.Key()})
 		if err != nil {
 			return err
 		}
 		unit := store.Unit{Stage: string(StageTrain), Name: m.Name, Key: key}
 		network := m.exported
 		m.module, m.key = unit.File(r.units(), "pt"), key
-		passes := passTraining * float64(recipe.Epochs*training.N)
+		passes := passTraining * float64(recipe.Epochs*training.Len())
 		done, err := r.finished(unit)
 		if err != nil {
 			return err
@@ -127,13 +127,20 @@ func (r *runner) publish(m *member, unit store.Unit) error {
 	return nil
 }
 
-// trainingSets loads the images of both splits once per transform.
+// trainingSets opens the images of both splits. What the network's own transform makes of them is loaded once per
+// transform; a recipe that crops at random reads the files themselves.
 type trainingSets struct {
 	*runner
-	loaded map[data.EvalTransform][2]*data.Set
+	loaded map[setOf]*data.Set
 }
 
-func (s *trainingSets) of(ctx context.Context, m *member) (training, validation *data.Set, err error) {
+// setOf names a split under a transform.
+type setOf struct {
+	split string
+	data.EvalTransform
+}
+
+func (s *trainingSets) of(ctx context.Context, m *member) (training data.Images, validation *data.Set, err error) {
 	if s.Data.Path == "" {
 		return nil, nil, fmt.Errorf("model %s has a recipe, but there is no image folder to train on", m.Name)
 	}
@@ -141,32 +148,45 @@ func (s *trainingSets) of(ctx context.Context, m *member) (training, validation 
 	if err != nil {
 		return nil, nil, err
 	}
-	if both, ok := s.loaded[t]; ok {
-		return both[0], both[1], nil
+	if validation, err = s.load(ctx, setOf{s.Data.Val, t}); err != nil {
+		return nil, nil, err
 	}
-	var both [2]*data.Set
-	for i, split := range []string{s.Data.Train, s.Data.Val} {
-		folder, err := s.folder(split)
-		if err != nil {
-			return nil, nil, err
-		}
-		both[i], err = data.Load(ctx, folder, t, data.LoadOptions{CacheDir: filepath.Join(s.Dir, "cache")})
-		if err != nil {
-			return nil, nil, err
-		}
-		s.closers = append(s.closers, both[i].Close)
+	if m.Recipe.CropScale == nil {
+		training, err = s.load(ctx, setOf{s.Data.Train, t})
+		return training, validation, err
 	}
-	s.loaded[t] = both
-	return both[0], both[1], nil
+	folder, err := s.folder(s.Data.Train)
+	if err != nil {
+		return nil, nil, err
+	}
+	return data.FolderImages{Folder: folder}, validation, nil
+}
+
+func (s *trainingSets) load(ctx context.Context, what setOf) (*data.Set, error) {
+	if set, ok := s.loaded[what]; ok {
+		return set, nil
+	}
+	folder, err := s.folder(what.split)
+	if err != nil {
+		return nil, err
+	}
+	set, err := data.Load(ctx, folder, what.EvalTransform, data.LoadOptions{CacheDir: filepath.Join(s.Dir, "cache")})
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, set.Close)
+	s.loaded[what] = set
+	return set, nil
 }
 
 // recipeOf translates a recipe of the experiment file.
 func recipeOf(e *experiment.Recipe) train.Recipe {
 	r := train.Defaults()
 	r.Epochs, r.Batch, r.Optimizer, r.LR, r.LRScaleBatch = e.Epochs, e.Batch, train.Optimizer(e.Opt), e.LR, e.LRScaleBatch
-	if r.Optimizer == train.SGD {
+	if r.Optimizer == train.SGD || r.Optimizer == train.RMSProp {
 		r.Momentum, r.Nesterov = e.Momentum, e.Nesterov
-	} else if len(e.Betas) == 2 {
+	}
+	if r.Optimizer != train.SGD && len(e.Betas) == 2 {
 		r.Betas, r.Eps = [2]float64(e.Betas), e.Eps
 	}
 	r.WeightDecay, r.DecayAllParams, r.ClipGrad = e.WeightDecay, e.DecayAllParams, e.ClipGrad
@@ -176,6 +196,15 @@ func recipeOf(e *experiment.Recipe) train.Recipe {
 	} else {
 		r.MinLR = e.MinLR
 	}
-	r.LabelSmoothing, r.Shift, r.HFlip = e.LabelSmoothing, e.Shift, e.HFlip
+	r.LayerDecay, r.Accumulate, r.EMA, r.EMAExport, r.Precision, r.SchedLag = e.LayerDecay, e.Accumulate, e.EMA, e.EMAExport, e.AMP, e.SchedLag
+	r.Loss, r.BCEThreshold, r.LabelSmoothing = train.Loss(e.Loss), e.BCEThreshold, e.LabelSmoothing
+	if len(e.CropScale) == 2 {
+		r.CropScale = [2]float64(e.CropScale)
+	}
+	if len(e.CropRatio) == 2 {
+		r.CropRatio = [2]float64(e.CropRatio)
+	}
+	r.Filter, r.HFlip, r.Shift, r.Policy, r.Jitter, r.EraseProb = e.Interpolation, e.HFlip, e.Shift, e.AA, e.ColorJitter, e.EraseProb
+	r.RepeatedAug, r.Mixup, r.CutMix, r.MixProb, r.MixSwitch, r.CutMixBox = e.RepeatedAug, e.Mixup, e.CutMix, e.MixProb, e.MixSwitch, e.CutMixBox
 	return r
 }

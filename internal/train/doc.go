@@ -3,8 +3,13 @@
 // Run takes a TorchScript file (the graph and, in its sat.json, the rules that initialise every parameter), a Recipe, a
 // seed and two sets of images, and writes a TorchScript file with the trained weights. Per update:
 //
-//	batch -> shift and mirror -> (x/255 - mean)/std -> network -> cross-entropy with label smoothing
-//	      -> backward -> clip the global gradient norm -> AdamW or SGD
+//	image -> random resized crop or shift -> mirror -> RandAugment or colour jitter      (package data, on all cores)
+//	batch -> random erasing -> mixup or CutMix -> (x/255 - mean)/std -> network
+//	      -> cross-entropy, or binary cross-entropy, with smoothed and mixed targets; distillation on a second head
+//	      -> backward -> clip the global gradient norm -> SGD, AdamW, LAMB or RMSProp -> average of the weights
+//
+// Each step is there if the recipe asks for it. Erasing and mixing work on pixels: with normal noise around the mean they
+// are what they would be after the normalisation. A batch may be computed in equal parts whose gradients add up.
 //
 // Schedules (the rate is a pure function of epoch and update, see Recipe.LearningRate), groups of weight decay and the
 // words of a recipe follow timm 0.3.2 and the DeiT repository; the update rules are those of libtorch, see package
@@ -30,7 +35,6 @@
 //
 // # Not here
 //
-// Mixup, CutMix, random erasing, RandAugment, distillation, weight averaging, 16-bit precision and several processes.
-// DeiT and timm drop the last incomplete batch as this does; DeiT's rate is one epoch late, which sched_lag = 1
-// reproduces.
+// Training on several processes. DeiT and timm drop the last incomplete batch as this does; DeiT's rate is one epoch late,
+// which sched_lag = 1 reproduces.
 package train

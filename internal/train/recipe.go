@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"sat/torch"
@@ -20,8 +21,13 @@ type Unit string
 
 // The words of a recipe.
 const (
-	SGD   Optimizer = "sgd"
-	AdamW Optimizer = "adamw"
+	SGD     Optimizer = "sgd"
+	AdamW   Optimizer = "adamw"
+	LAMB    Optimizer = "lamb"
+	RMSProp Optimizer = "rmsprop" // of TensorFlow 1
+
+	FloorBox = "floor" // CutMix boxes as in timm 0.6.7 and DeiT
+	CeilBox  = "ceil"  // as in timm 1.0.31: odd ones are a pixel larger
 
 	Cosine Schedule = "cosine"
 	Step   Schedule = "step"
@@ -39,15 +45,19 @@ type Recipe struct {
 	Optimizer    Optimizer  `json:"opt"`
 	LR           float64    `json:"lr"`             // base rate, before scaling
 	LRScaleBatch int        `json:"lr_scale_batch"` // the base rate used is LR*Batch/LRScaleBatch; 0: LR
-	Momentum     float64    `json:"momentum"`       // SGD
+	Momentum     float64    `json:"momentum"`       // SGD, RMSProp
 	Nesterov     bool       `json:"nesterov"`       // SGD
-	Betas        [2]float64 `json:"betas"`          // AdamW
-	Eps          float64    `json:"eps"`            // AdamW
+	Betas        [2]float64 `json:"betas"`          // AdamW, LAMB; RMSProp averages squares with the second
+	Eps          float64    `json:"eps"`            // all but SGD
 
 	WeightDecay    float64  `json:"weight_decay"`
 	DecayAllParams bool     `json:"decay_all_params"` // also vectors, biases and NoDecay
 	NoDecay        []string `json:"no_decay"`         // further parameters without decay, by the last part of their name
 	ClipGrad       float64  `json:"clip_grad"`        // limit of the global gradient norm; 0: none
+	LayerDecay     float64  `json:"layer_decay"`      // factor of the rate from one block to the one before it; 1: none
+	Accumulate     int      `json:"accumulate"`       // parts of a batch that are computed one after the other
+	EMA            float64  `json:"ema"`              // decay of the average of the weights; 0: none
+	EMAExport      bool     `json:"ema_export"`       // keep the averaged weights rather than the last ones
 
 	Schedule     Schedule `json:"sched"`
 	Unit         Unit     `json:"sched_unit"`
@@ -58,9 +68,25 @@ type Recipe struct {
 	StepEpochs   int      `json:"step_epochs"` // of Step
 	Gamma        float64  `json:"gamma"`       // of Step
 
+	Loss           Loss    `json:"loss"`
+	BCEThreshold   float64 `json:"bce_threshold"` // targets above it count as 1, others as 0; 0: as they are
 	LabelSmoothing float64 `json:"label_smoothing"`
-	HFlip          float64 `json:"hflip"` // probability of a mirror image
-	Shift          int     `json:"shift"` // images are moved by up to so many pixels each way; black comes in
+
+	CropScale   [2]float64 `json:"crop_scale"`    // share of the area that a random resized crop takes; zero: no crop
+	CropRatio   [2]float64 `json:"crop_ratio"`    // of its width to its height
+	Filter      string     `json:"interpolation"` // of the crop and of geometric augmentation: bilinear, bicubic or random
+	HFlip       float64    `json:"hflip"`         // probability of a mirror image
+	Shift       int        `json:"shift"`         // images are moved by up to so many pixels each way; black comes in
+	Policy      string     `json:"aa"`            // RandAugment: rand-m9-mstd0.5-inc1; "": none
+	Jitter      float64    `json:"color_jitter"`  // of brightness, contrast and saturation; without effect beside a policy
+	EraseProb   float64    `json:"erase_prob"`    // probability that a box of an image is erased
+	RepeatedAug int        `json:"repeated_aug"`  // how often an image comes in a row, differently augmented
+	Mixup       float64    `json:"mixup"`         // parameter of the Beta distribution of the shares; 0: no mixup
+	CutMix      float64    `json:"cutmix"`
+	MixProb     float64    `json:"mix_prob"`   // that a batch is mixed
+	MixSwitch   float64    `json:"mix_switch"` // that it is CutMix, where both are used
+	CutMixBox   string     `json:"cutmix_box"`
+	Precision   string     `json:"amp"` // float32, bfloat16 or, on CUDA, float16: products and convolutions
 
 	EvalEvery int `json:"eval_every"` // epochs from one evaluation to the next; the last epoch is always evaluated
 	EvalBatch int `json:"eval_batch"`
@@ -71,6 +97,8 @@ func Defaults() Recipe {
 	return Recipe{
 		Momentum: 0.9, Betas: [2]float64{0.9, 0.999}, Eps: 1e-8, NoDecay: []string{"pos_embed", "cls_token"},
 		Schedule: Cosine, Unit: PerUpdate, StepEpochs: 30, Gamma: 0.1, EvalEvery: 1, EvalBatch: 256,
+		LayerDecay: 1, Accumulate: 1, Loss: CrossEntropy, CropRatio: [2]float64{3.0 / 4, 4.0 / 3}, Filter: "bicubic",
+		RepeatedAug: 1, MixProb: 1, MixSwitch: 0.5, CutMixBox: FloorBox, Precision: "float32",
 	}
 }
 
@@ -101,13 +129,14 @@ func (r Recipe) Validate() error {
 	case SGD:
 		check(r.Momentum >= 0 && r.Momentum < 1, "momentum is %v, want [0,1)", r.Momentum)
 		check(!r.Nesterov || r.Momentum > 0, "nesterov needs a momentum")
-	case AdamW:
+	case AdamW, LAMB, RMSProp:
 		for _, b := range r.Betas {
 			check(b >= 0 && b < 1, "betas are %v, want each in [0,1)", r.Betas)
 		}
 		check(r.Eps > 0, "eps is %v, want > 0", r.Eps)
+		check(r.Optimizer != RMSProp || r.Momentum >= 0 && r.Momentum < 1, "momentum is %v, want [0,1)", r.Momentum)
 	default:
-		check(false, "opt is %q, want %q or %q", r.Optimizer, SGD, AdamW)
+		check(false, "opt is %q, want %s, %s, %s or %s", r.Optimizer, SGD, AdamW, LAMB, RMSProp)
 	}
 	switch r.Schedule {
 	case Cosine:
@@ -128,6 +157,15 @@ func (r Recipe) Validate() error {
 	check(r.LabelSmoothing >= 0 && r.LabelSmoothing < 1, "label_smoothing is %v, want [0,1)", r.LabelSmoothing)
 	check(r.HFlip >= 0 && r.HFlip <= 1, "hflip is %v, want [0,1]", r.HFlip)
 	check(r.Shift >= 0, "shift is %d, want >= 0", r.Shift)
+	errs = append(errs, r.validateAugmentation()...)
+	check(r.LayerDecay > 0 && r.LayerDecay <= 1, "layer_decay is %v, want (0,1]", r.LayerDecay)
+	check(r.Accumulate >= 1 && (r.Batch == 0 || r.Batch%max(r.Accumulate, 1) == 0), "accumulate is %d, want a divisor of the batch, %d", r.Accumulate, r.Batch)
+	check(r.EMA >= 0 && r.EMA < 1, "ema is %v, want [0,1)", r.EMA)
+	check(r.Loss == CrossEntropy || r.Loss == BCE, "loss is %q, want %q or %q", r.Loss, CrossEntropy, BCE)
+	check(r.BCEThreshold >= 0 && r.BCEThreshold < 1, "bce_threshold is %v, want [0,1)", r.BCEThreshold)
+	check(r.BCEThreshold == 0 || r.Loss == BCE, "bce_threshold is for loss %q", BCE)
+	_, err := torch.ParseDType(r.Precision)
+	check(err == nil, "amp is %q, want float32, bfloat16 or float16", r.Precision)
 	return errors.Join(errs...)
 }
 
@@ -163,26 +201,69 @@ func (r Recipe) LearningRate(epoch, update, updates int) float64 {
 }
 
 // groups splits the parameters into those without and those with weight decay, in this order. Without DecayAllParams,
-// tensors of at most one dimension (norms, biases) and those called ".bias" or as in NoDecay do not decay.
+// tensors of at most one dimension (norms, biases) and those called ".bias" or as in NoDecay do not decay. With layer decay
+// each depth of the network has such a pair of groups.
 func (r Recipe) groups(tensors []torch.TensorInfo) []torch.Group {
-	none, decayed := torch.Group{}, torch.Group{WeightDecay: r.WeightDecay}
+	deepest := 0
+	for _, t := range tensors {
+		if b, ok := block(t.Name); ok {
+			deepest = max(deepest, b+1)
+		}
+	}
+	depths := make([][2]torch.Group, deepest+2)
 	for _, t := range tensors {
 		if t.Buffer {
 			continue
 		}
-		g := &decayed
+		depth := 0
+		if r.LayerDecay < 1 {
+			depth = depthOf(t.Name, deepest)
+		}
+		g := &depths[depth][1]
 		if !r.DecayAllParams && r.exempt(t) {
-			g = &none
+			g = &depths[depth][0]
+		} else {
+			g.WeightDecay = r.WeightDecay
+		}
+		if r.LayerDecay < 1 {
+			g.LRScale = math.Pow(r.LayerDecay, float64(deepest+1-depth))
 		}
 		g.Names = append(g.Names, t.Name)
 	}
 	var groups []torch.Group
-	for _, g := range []torch.Group{none, decayed} {
-		if len(g.Names) > 0 {
-			groups = append(groups, g)
+	for _, pair := range depths {
+		for _, g := range pair {
+			if len(g.Names) > 0 {
+				groups = append(groups, g)
+			}
 		}
 	}
 	return groups
+}
+
+// block is the number of the transformer block that a parameter belongs to, from names as blocks.3.attn.qkv.weight.
+func block(name string) (int, bool) {
+	before, rest, ok := strings.Cut(name, "blocks.")
+	if !ok || before != "" && !strings.HasSuffix(before, ".") {
+		return 0, false
+	}
+	number, _, _ := strings.Cut(rest, ".")
+	n, err := strconv.Atoi(number)
+	return n, err == nil
+}
+
+// depthOf counts the embedding as 0, block i as i+1 and what comes after the blocks as one more (Bao et al., 2022, and
+// MAE's fine-tuning).
+func depthOf(name string, blocks int) int {
+	if b, ok := block(name); ok {
+		return b + 1
+	}
+	for _, first := range []string{"patch_embed", "pos_embed", "cls_token", "dist_token"} {
+		if strings.Contains(name, first) {
+			return 0
+		}
+	}
+	return blocks + 1
 }
 
 func (r Recipe) exempt(t torch.TensorInfo) bool {
@@ -200,11 +281,15 @@ func (r Recipe) exempt(t torch.TensorInfo) bool {
 
 // optimizer returns the binding's form of the recipe's update rule.
 func (r Recipe) optimizer(tensors []torch.TensorInfo) torch.OptimizerConfig {
+	kinds := map[Optimizer]torch.OptimizerKind{SGD: torch.SGD, AdamW: torch.AdamW, LAMB: torch.LAMB, RMSProp: torch.RMSProp}
 	c := torch.OptimizerConfig{
-		Kind: torch.AdamW, Beta1: r.Betas[0], Beta2: r.Betas[1], Eps: r.Eps, Groups: r.groups(tensors),
+		Kind: kinds[r.Optimizer], Beta1: r.Betas[0], Beta2: r.Betas[1], Eps: r.Eps, Groups: r.groups(tensors),
 	}
-	if r.Optimizer == SGD {
+	switch r.Optimizer {
+	case SGD:
 		c = torch.OptimizerConfig{Kind: torch.SGD, Momentum: r.Momentum, Nesterov: r.Nesterov, Groups: c.Groups}
+	case RMSProp:
+		c.Momentum = r.Momentum
 	}
 	return c
 }

@@ -3,6 +3,7 @@ package train
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -63,6 +64,9 @@ func job(t *testing.T, w *torch.Worker, name string) Job {
 		Dir: dir, Out: filepath.Join(dir, "out.pt"), Worker: w,
 	}
 }
+
+// set is the job's training images.
+func set(j *Job) *data.Set { return j.Train.(*data.Set) }
 
 func mustRun(t *testing.T, j Job) Result {
 	t.Helper()
@@ -194,8 +198,8 @@ func TestOverfitsAFewImages(t *testing.T) {
 		t.Fatalf("top-1 %v and training loss %v on 12 images, want 1 and at most 0.1", result.Top1, last.TrainLoss)
 	}
 	curve := strings.Split(strings.TrimSpace(string(read(t, filepath.Join(j.Dir, CurveFile)))), "\n")
-	if len(curve) != 13 || curve[0] != "epoch,lr,train_loss,val_loss,val_top1" || !strings.HasSuffix(curve[1], ",,") ||
-		strings.HasSuffix(curve[5], ",") || !strings.HasSuffix(curve[12], ",1") {
+	if len(curve) != 13 || curve[0] != "epoch,lr,train_loss,val_loss,val_top1,ema_loss,ema_top1" || !strings.HasSuffix(curve[1], ",,,,") ||
+		strings.HasSuffix(curve[5], ",,,") || !strings.HasSuffix(curve[12], ",1,,") {
 		t.Fatalf("%d lines of the curve: %q, %q, ..., %q, ..., %q", len(curve), curve[0], curve[1], curve[5], curve[len(curve)-1])
 	}
 }
@@ -296,8 +300,8 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"recipe", func(_ *testing.T, j *Job) { j.Recipe.Epochs = 0 }, "epochs is 0"},
 		{"no images", func(_ *testing.T, j *Job) { j.Val = &data.Set{} }, "no validation images"},
-		{"size", func(_ *testing.T, j *Job) { j.Train.H, j.Train.W = 8, 32 }, "training images are 3x8x32, the network takes 3x16x16"},
-		{"floats", func(_ *testing.T, j *Job) { j.Train.Images = nil }, "training images are not uint8"},
+		{"size", func(_ *testing.T, j *Job) { set(j).H, set(j).W = 8, 32 }, "training images are 8x32, the network takes 16x16"},
+		{"floats", func(_ *testing.T, j *Job) { set(j).Images = nil }, "training images are not uint8"},
 		{"label", func(_ *testing.T, j *Job) { j.Val.Labels[3] = 4 }, "validation image 3: label is 4"},
 		{"batch", func(_ *testing.T, j *Job) { j.Recipe.Batch = 45 }, "44 training images do not fill one batch of 45"},
 		{"missing file", func(_ *testing.T, j *Job) { j.Module = "testdata/none.pt" }, "none.pt"},
@@ -327,7 +331,7 @@ func TestRefusals(t *testing.T) {
 func TestMemoryStaysConstant(t *testing.T) {
 	testkit.NoLeaks(t)
 	j := job(t, testkit.Torch(t), "tiny")
-	j.Train = repeat(j.Train, 10)
+	j.Train = repeat(set(&j), 10)
 	j.Recipe.Epochs = 21 // of 55 updates
 	resident := func() int64 {
 		n, err := torch.ResidentBytes()
@@ -353,4 +357,107 @@ func TestMemoryStaysConstant(t *testing.T) {
 
 func asBatch(s *data.Set) attacks.Batch {
 	return attacks.Batch{Pixels: s.Float32(nil, 0, s.N), N: s.N, C: s.C, H: s.H, W: s.W}
+}
+
+// TestEverythingAtOnce trains with all that a recipe can ask for, interrupts it in mid-epoch and compares the bits.
+func TestEverythingAtOnce(t *testing.T) {
+	testkit.NoLeaks(t)
+	worker := testkit.Torch(t)
+	make := func() Job {
+		j := job(t, worker, "drop")
+		r := &j.Recipe
+		r.Shift, r.CropScale, r.Filter, r.Policy, r.EraseProb = 0, [2]float64{0.5, 1}, "random", "rand-m9-mstd0.5-inc1", 0.5
+		r.Mixup, r.CutMix, r.RepeatedAug, r.Accumulate, r.EMA, r.EMAExport = 0.8, 1, 2, 2, 0.9, true
+		r.Optimizer, r.LR, r.Loss, r.LayerDecay = LAMB, 5e-3, BCE, 0.8
+		return j
+	}
+	whole := make()
+	result := mustRun(t, whole)
+	last := result.Epochs[2]
+	if last.EMATop1 == 0 || last.EMALoss == last.ValLoss {
+		t.Errorf("the averaged weights were not evaluated: %+v", last)
+	}
+	j := make()
+	j.Workers = 1
+	ctx, cancel := context.WithCancel(context.Background())
+	j.Progress = func(p Progress) {
+		if p.Epoch == 2 && p.Update == 3 {
+			cancel()
+		}
+	}
+	if _, err := Run(ctx, j); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	j.Progress = nil
+	mustRun(t, j)
+	sameFiles(t, j, whole)
+}
+
+func TestTargetsEqualTimm(t *testing.T) {
+	var g struct {
+		Labels  []int64
+		Classes int
+		Cases   []struct {
+			Share, Smoothing float64
+			Targets          []float32
+		}
+	}
+	if err := json.Unmarshal(read(t, filepath.Join("testdata", "targets.json")), &g); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range g.Cases {
+		got := probabilities(g.Labels, g.Classes, c.Share, c.Smoothing, 0)
+		for i, want := range c.Targets {
+			if got[i] != want {
+				t.Errorf("share %v, smoothing %v: target %d is %v, timm has %v", c.Share, c.Smoothing, i, got[i], want)
+			}
+		}
+	}
+}
+
+// Mixing on tensors gives the float32 numbers of its definition.
+func TestMixEqualsDefinition(t *testing.T) {
+	testkit.NoLeaks(t)
+	const n, c, h, w = 4, 3, 6, 8
+	pixels := make([]float32, n*c*h*w)
+	rng.New(1, "mix").FillUniform(pixels, 0, 1)
+	err := testkit.Torch(t).Do(context.Background(), func(s *torch.Scope) error {
+		kinds := map[bool]int{}
+		for update := range 40 {
+			run := &session{Job: Job{Seed: 3, Recipe: Recipe{Mixup: 0.8, CutMix: 1, MixProb: 1, MixSwitch: 0.5, CutMixBox: FloorBox}}}
+			x := s.FromFloat32(pixels, n, c, h, w)
+			share, err := run.mix(s, x, 0, update)
+			if err != nil {
+				return err
+			}
+			got, err := x.Float32s()
+			if err != nil {
+				return err
+			}
+			m := run.Recipe.mixing().Draw(run.random("mix", 0, update), w, h)
+			kinds[m.CutMix]++
+			for i := range got {
+				image, at := i/(c*h*w), i%(c*h*w)
+				other := pixels[(n-1-image)*c*h*w+at]
+				y, column := at/w%h, at%w
+				want := float32(pixels[i]*float32(share)) + float32(other*float32(1-share))
+				if m.CutMix {
+					want = pixels[i]
+					if y >= m.Box.Top && y < m.Box.Top+m.Box.Height && column >= m.Box.Left && column < m.Box.Left+m.Box.Width {
+						want = other
+					}
+				}
+				if got[i] != want {
+					return fmt.Errorf("update %d, %+v: element %d is %v, want %v", update, m, i, got[i], want)
+				}
+			}
+		}
+		if kinds[true] == 0 || kinds[false] == 0 {
+			t.Errorf("CutMix %d times, mixup %d times", kinds[true], kinds[false])
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -24,6 +24,7 @@ type golden struct {
 		Rates   []float64
 		Losses  []float64
 		Tensors map[string][]float64
+		Average map[string][]float64 // of the weights; nil without
 	}
 }
 
@@ -53,7 +54,11 @@ func goldenRecipes() map[string]Recipe {
 	sgd := Defaults()
 	sgd.Optimizer, sgd.Epochs, sgd.Batch, sgd.LR, sgd.Nesterov = SGD, 5, 16, 0.05, true
 	sgd.WeightDecay, sgd.DecayAllParams, sgd.Schedule, sgd.StepEpochs = 1e-2, true, Step, 2
-	return map[string]Recipe{"adamw": adamw, "sgd": sgd}
+	lamb := Defaults()
+	lamb.Optimizer, lamb.Epochs, lamb.Batch, lamb.LR, lamb.Betas[1], lamb.Eps = LAMB, 5, 16, 0.02, 0.99, 1e-6
+	lamb.WeightDecay, lamb.LabelSmoothing, lamb.Loss, lamb.BCEThreshold = 0.02, 0.1, BCE, 0.2
+	lamb.Accumulate, lamb.EMA = 2, 0.9
+	return map[string]Recipe{"adamw": adamw, "sgd": sgd, "lamb": lamb}
 }
 
 func TestTwentyUpdatesEqualEagerPyTorch(t *testing.T) {
@@ -70,10 +75,15 @@ func TestTwentyUpdatesEqualEagerPyTorch(t *testing.T) {
 					return err
 				}
 				run := &session{
-					Job:      Job{Recipe: r, Train: &data.Set{H: 8, W: 8, C: 3}},
-					manifest: &zoo.Manifest{Mean: g.Mean, Std: g.Std}, module: module,
+					Job:      Job{Recipe: r},
+					manifest: &zoo.Manifest{Mean: g.Mean, Std: g.Std, InputSize: [3]int{3, 8, 8}, Classes: 5}, module: module,
 				}
 				defer run.close()
+				if r.EMA > 0 {
+					if run.average, err = module.Clone(); err != nil {
+						return err
+					}
+				}
 				if err := module.SetRequiresGrad(true); err != nil {
 					return err
 				}
@@ -94,7 +104,7 @@ func TestTwentyUpdatesEqualEagerPyTorch(t *testing.T) {
 						t.Errorf("update %d: rate %v, PyTorch used %v", i, lr, c.Rates[i])
 					}
 					err := s.Step(func(s *torch.Scope) error {
-						loss, err := run.update(s, batch, labels, lr, i/updates, i%updates)
+						loss, err := run.update(s, data.Batch{Images: batch, Labels: labels}, lr, i/updates, i%updates)
 						if math.Abs(loss-want) > tolerance*want {
 							t.Errorf("update %d: loss %v, PyTorch has %v, tolerance %v relative", i, loss, want, tolerance)
 						}
@@ -104,30 +114,39 @@ func TestTwentyUpdatesEqualEagerPyTorch(t *testing.T) {
 						return err
 					}
 				}
-				for _, info := range module.Tensors() {
-					if !info.DType.Floating() {
-						continue
-					}
-					got, err := module.Get(s, info.Name).Float32s()
-					if err != nil {
-						return err
-					}
-					want, scale := c.Tensors[info.Name], 0.0
-					for _, v := range want {
-						scale = max(scale, math.Abs(v))
-					}
-					for i := range want {
-						if math.Abs(float64(got[i])-want[i]) > tolerance*scale {
-							t.Errorf("%s[%d] is %v, PyTorch has %v, tolerance %v of the largest", info.Name, i, got[i], want[i], tolerance)
-							break
-						}
-					}
+				if err := compare(t, s, "", module, c.Tensors, tolerance); err != nil || run.average == nil {
+					return err
 				}
-				return nil
+				return compare(t, s, "average of ", run.average, c.Average, tolerance)
 			})
 			if err != nil {
 				t.Fatal(err)
 			}
 		})
 	}
+}
+
+// compare holds every floating-point tensor of a network against what PyTorch has.
+func compare(t *testing.T, s *torch.Scope, what string, module *torch.Module, want map[string][]float64, tolerance float64) error {
+	t.Helper()
+	for _, info := range module.Tensors() {
+		if !info.DType.Floating() {
+			continue
+		}
+		got, err := module.Get(s, info.Name).Float32s()
+		if err != nil {
+			return err
+		}
+		values, scale := want[info.Name], 0.0
+		for _, v := range values {
+			scale = max(scale, math.Abs(v))
+		}
+		for i, v := range values {
+			if math.Abs(float64(got[i])-v) > tolerance*scale {
+				t.Errorf("%s%s[%d] is %v, PyTorch has %v, tolerance %v of the largest", what, info.Name, i, got[i], v, tolerance)
+				break
+			}
+		}
+	}
+	return nil
 }

@@ -1,7 +1,6 @@
 package train
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,23 +10,25 @@ import (
 	"time"
 
 	"sat/internal/data"
-	"sat/internal/rng"
 	"sat/torch"
 	"sat/zoo"
 )
 
 // Job is one training run.
 type Job struct {
-	Module     string    // TorchScript file with sat.json: the network and the rules that initialise it
-	Recipe     Recipe    //
-	Seed       uint64    // of the initial weights, the order of the images, their augmentation, and dropout
-	Train, Val *data.Set // uint8 images of the network's input size
-	Dir        string    // where checkpoint and curves are kept, and found again
-	Out        string    // the trained TorchScript file
-	Name       string    // of the trained model in Out's sat.json; "" keeps that of Module
-	Worker     *torch.Worker
-	Device     torch.Device
-	Progress   func(Progress) // after every update and evaluation, on the worker's thread; nil is silent
+	Module   string      // TorchScript file with sat.json: the network and the rules that initialise it
+	Recipe   Recipe      //
+	Seed     uint64      // of the initial weights, the order of the images, their augmentation, and dropout
+	Train    data.Images // of the network's input size, or of any size where the recipe crops
+	Val      *data.Set   // uint8 images of the network's input size
+	Dir      string      // where checkpoint and curves are kept, and found again
+	Out      string      // the trained TorchScript file
+	Name     string      // of the trained model in Out's sat.json; "" keeps that of Module
+	Worker   *torch.Worker
+	Device   torch.Device
+	Teacher  *Teacher       // the network to distil from; nil without
+	Workers  int            // goroutines that prepare images; 0: one per core; results do not depend on it
+	Progress func(Progress) // after every update and evaluation, on the worker's thread; nil is silent
 }
 
 // Progress says how far a run is.
@@ -47,7 +48,10 @@ type Epoch struct {
 	ValLoss   float64 `json:"val_loss"` // mean cross-entropy
 	ValTop1   float64 `json:"val_top1"` // share of images, 0 to 1
 	Images    int     `json:"images"`
-	Seconds   float64 `json:"seconds"` // of the updates, without evaluation
+	Seconds   float64 `json:"seconds"`            // of the updates, without evaluation
+	Waited    float64 `json:"waited"`             // of those, for images
+	EMALoss   float64 `json:"ema_loss,omitempty"` // of the averaged weights
+	EMATop1   float64 `json:"ema_top1,omitempty"`
 }
 
 // Result is a finished run.
@@ -113,6 +117,10 @@ type session struct {
 	manifest  *zoo.Manifest
 	module    *torch.Module
 	optimizer *torch.Optimizer
+	average   *torch.Module // of the weights; nil without
+	teacher   *torch.Module // nil without
+	precision torch.DType
+	augment   data.Augment
 	state     state
 	resumed   bool
 	saved     bool // whether there is a checkpoint
@@ -128,7 +136,11 @@ type state struct {
 	Update  int     `json:"update"`   // updates done in the epoch after them
 	LossSum float64 `json:"loss_sum"` // of those updates
 	Seconds float64 `json:"seconds"`  // of those updates
+	Waited  float64 `json:"waited"`   // of Seconds, for images
 	History []Epoch `json:"history"`
+
+	Scale float64 `json:"scale,omitempty"` // of the loss in float16
+	Good  int     `json:"good,omitempty"`  // updates since it changed
 }
 
 // randomness says whether the network draws random numbers in training mode, which shows at its first update.
@@ -154,7 +166,13 @@ func open(ctx context.Context, s *torch.Scope, job Job) (*session, error) {
 		return nil, err
 	}
 	t := &session{Job: job, key: key, manifest: manifest, report: Progress{Epochs: job.Recipe.Epochs, Top1: math.NaN()}}
-	if err := t.load(ctx, s); err != nil {
+	if t.augment, err = job.Recipe.augmentation(manifest.Mean); err != nil {
+		return nil, err
+	}
+	if t.precision, err = torch.ParseDType(job.Recipe.Precision); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(t.load(ctx, s), t.openTeacher(ctx)); err != nil {
 		t.close()
 		return nil, err
 	}
@@ -163,34 +181,58 @@ func open(ctx context.Context, s *torch.Scope, job Job) (*session, error) {
 
 func checkSets(job Job, manifest *zoo.Manifest) error {
 	height, width := manifest.InputSize[1], manifest.InputSize[2]
-	for _, v := range []struct {
-		name string
-		set  *data.Set
-	}{{"training", job.Train}, {"validation", job.Val}} {
-		set := v.set
-		switch {
-		case set == nil || set.N == 0:
-			return fmt.Errorf("no %s images", v.name)
-		case len(set.Images) != set.N*set.H*set.W*set.C:
-			return fmt.Errorf("%s images are not uint8", v.name)
-		case len(set.Labels) != set.N:
-			return fmt.Errorf("%d labels for %d %s images", len(set.Labels), set.N, v.name)
-		case set.C != 3 || set.H != height || set.W != width:
-			return fmt.Errorf("%s images are %dx%dx%d, the network takes 3x%dx%d", v.name, set.C, set.H, set.W, height, width)
+	if job.Train == nil || job.Train.Len() == 0 {
+		return errors.New("no training images")
+	}
+	if set, ok := job.Train.(*data.Set); ok {
+		if err := checkSet("training", set); err != nil {
+			return err
 		}
-		for i, label := range set.Labels {
-			if label < 0 || label >= int64(manifest.Classes) {
-				return fmt.Errorf("%s image %s: label is %d, but the network has classes 0 to %d", v.name, set.IDs[i], label, manifest.Classes-1)
+		if !job.Recipe.crops() && (set.H != height || set.W != width) {
+			return fmt.Errorf("training images are %dx%d, the network takes %dx%d", set.H, set.W, height, width)
+		}
+	}
+	if job.Val == nil || job.Val.N == 0 {
+		return errors.New("no validation images")
+	}
+	if err := checkSet("validation", job.Val); err != nil {
+		return err
+	}
+	if job.Val.H != height || job.Val.W != width {
+		return fmt.Errorf("validation images are %dx%d, the network takes %dx%d", job.Val.H, job.Val.W, height, width)
+	}
+	for name, images := range map[string]data.Images{"training": job.Train, "validation": job.Val} {
+		for i := range images.Len() {
+			if label := images.Label(i); label < 0 || label >= int64(manifest.Classes) {
+				return fmt.Errorf("%s image %s: label is %d, but the network has classes 0 to %d", name, images.ID(i), label, manifest.Classes-1)
 			}
 		}
 	}
-	if job.Train.N < job.Recipe.Batch {
-		return fmt.Errorf("%d training images do not fill one batch of %d", job.Train.N, job.Recipe.Batch)
+	if job.Train.Len() < job.Recipe.Batch {
+		return fmt.Errorf("%d training images do not fill one batch of %d", job.Train.Len(), job.Recipe.Batch)
+	}
+	return nil
+}
+
+// checkSet reports a set that cannot be trained on or evaluated: floats, or images without labels.
+func checkSet(name string, set *data.Set) error {
+	switch {
+	case len(set.Images) != set.N*set.H*set.W*set.C:
+		return fmt.Errorf("%s images are not uint8", name)
+	case len(set.Labels) != set.N:
+		return fmt.Errorf("%d labels for %d %s images", len(set.Labels), set.N, name)
+	case set.C != 3:
+		return fmt.Errorf("%s images have %d channels, not 3", name, set.C)
 	}
 	return nil
 }
 
 func (t *session) close() {
+	for _, m := range []*torch.Module{t.average, t.teacher} {
+		if m != nil {
+			m.Close()
+		}
+	}
 	if t.optimizer != nil {
 		t.optimizer.Close()
 	}
@@ -216,23 +258,33 @@ func (t *session) run(ctx context.Context, s *torch.Scope) (Result, error) {
 // epoch finishes the current epoch, evaluates if it is time to, and saves a checkpoint.
 func (t *session) epoch(ctx context.Context, s *torch.Scope) error {
 	r, epoch := t.Recipe, t.state.Epoch
-	batches := data.NewBatches(t.Train, r.Batch, t.Seed, epoch, data.Augment{HFlip: r.HFlip, Shift: r.Shift})
-	updates := batches.Len()
-	batches.Skip(t.state.Update)
+	stream := data.Stream{
+		Images: t.Train, Height: t.manifest.InputSize[1], Width: t.manifest.InputSize[2], Batch: r.Batch, Seed: t.Seed, Epoch: epoch,
+		Repeats: r.RepeatedAug, Augment: t.augment, Workers: t.Workers, Skip: t.state.Update,
+	}
+	updates := stream.Len()
+	batches := stream.Open(ctx)
+	defer batches.Close()
 	if err := t.module.SetTraining(true); err != nil {
 		return err
 	}
 	t.report.Epoch, t.report.Update, t.report.Updates = epoch+1, t.state.Update, updates
 	for update := t.state.Update; update < updates; update++ {
 		if err := ctx.Err(); err != nil {
-			return errors.Join(fmt.Errorf("epoch %d, update %d: %w", epoch+1, update, err), t.save())
+			return errors.Join(fmt.Errorf("epoch %d, update %d: %w", epoch+1, update, err), t.save(s))
 		}
 		began := time.Now()
 		lr := r.LearningRate(epoch, update, updates)
-		images, labels, _ := batches.Next()
+		batch, _, err := batches.Next()
+		waited := time.Since(began)
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("update %d (epoch %d): %w; %s", epoch*updates+update+1, epoch+1, err, lastGood(t.savedCheckpoint(), epoch))
+		} else if err != nil {
+			return errors.Join(fmt.Errorf("epoch %d, update %d: %w", epoch+1, update, err), t.save(s))
+		}
 		var loss float64
-		err := s.Step(func(s *torch.Scope) (err error) {
-			loss, err = t.update(s, images, labels, lr, epoch, update)
+		err = s.Step(func(s *torch.Scope) (err error) {
+			loss, err = t.update(s, batch, lr, epoch, update)
 			return err
 		})
 		if err != nil {
@@ -245,6 +297,7 @@ func (t *session) epoch(ctx context.Context, s *torch.Scope) error {
 		}
 		t.state.Update, t.state.LossSum = update+1, t.state.LossSum+loss
 		t.state.Seconds += time.Since(began).Seconds()
+		t.state.Waited += waited.Seconds()
 		t.report.Update, t.report.LR, t.report.Loss = update+1, lr, loss
 		t.report.ImagesPerSecond = float64((update+1)*r.Batch) / t.state.Seconds
 		t.tell()
@@ -258,25 +311,31 @@ func (t *session) epoch(ctx context.Context, s *torch.Scope) error {
 	}
 	done := Epoch{
 		LR: r.LearningRate(epoch, updates-1, updates), TrainLoss: t.state.LossSum / float64(updates),
-		Images: updates * r.Batch, Seconds: t.state.Seconds,
+		Images: updates * r.Batch, Seconds: t.state.Seconds, Waited: t.state.Waited,
 	}
 	if (epoch+1)%r.EvalEvery == 0 || epoch+1 == r.Epochs {
-		v, err := t.evaluate(ctx, s)
+		v, err := t.evaluate(ctx, s, t.module)
 		switch {
 		case err != nil && ctx.Err() != nil:
-			return errors.Join(fmt.Errorf("evaluation after epoch %d: %w", epoch+1, err), t.save())
+			return errors.Join(fmt.Errorf("evaluation after epoch %d: %w", epoch+1, err), t.save(s))
 		case err != nil:
 			return fmt.Errorf("evaluation after epoch %d: %w", epoch+1, err)
 		case !finite(v.loss):
 			return t.nonFinite(fmt.Sprintf("validation loss is %v", v.loss), updates-1, updates)
 		}
 		done.Evaluated, done.ValLoss, done.ValTop1 = true, v.loss, v.top1
+		if t.average != nil {
+			if v, err = t.evaluate(ctx, s, t.average); err != nil {
+				return fmt.Errorf("evaluation of the averaged weights after epoch %d: %w", epoch+1, err)
+			}
+			done.EMALoss, done.EMATop1 = v.loss, v.top1
+		}
 		t.report.Top1 = v.top1
 		t.tell()
 	}
-	t.state.Epoch, t.state.Update, t.state.LossSum, t.state.Seconds = epoch+1, 0, 0, 0
+	t.state.Epoch, t.state.Update, t.state.LossSum, t.state.Seconds, t.state.Waited = epoch+1, 0, 0, 0, 0
 	t.state.History = append(t.state.History, done)
-	if err := t.save(); err != nil {
+	if err := t.save(s); err != nil {
 		return err
 	}
 	return t.writeCurves()
@@ -288,74 +347,13 @@ func (t *session) tell() {
 	}
 }
 
-// update is one step of the optimiser. It returns the mean loss of the batch before the step; nothing has moved when
-// that is not finite.
-func (t *session) update(s *torch.Scope, images []uint8, labels []int64, lr float64, epoch, update int) (float64, error) {
-	x, y := t.input(s, images, len(labels)), s.ToDevice(s.FromInt64(labels, len(labels)), t.Device)
-	if err := s.Err(); err != nil {
-		return 0, err
-	}
-	loss, err := t.backward(s, x, y, epoch, update)
-	if err != nil || !finite(loss) {
-		return loss, err
-	}
-	if t.Recipe.ClipGrad > 0 {
-		if _, err := t.module.ClipGradNorm(t.Recipe.ClipGrad); err != nil {
-			return 0, err
-		}
-	}
-	if err := t.optimizer.Step(lr); err != nil {
-		return 0, err
-	}
-	return loss, t.optimizer.ZeroGrad()
-}
-
-// backward fills the gradients. A network that draws random numbers does so from a generator seeded for this update.
-func (t *session) backward(s *torch.Scope, x, y torch.Tensor, epoch, update int) (loss float64, err error) {
-	options := torch.BackwardOptions{Mean: t.manifest.Mean, Std: t.manifest.Std, LabelSmoothing: t.Recipe.LabelSmoothing}
-	var before []byte
-	if t.mode != deterministic {
-		generator.Lock()
-		defer generator.Unlock()
-		if err := torch.ManualSeed(rng.New(t.Seed, "network", uint64(epoch), uint64(update)).Uint64()); err != nil {
-			return 0, err
-		}
-		if t.mode == unknown {
-			if before, err = torch.GeneratorState(); err != nil {
-				return 0, err
-			}
-		}
-	}
-	if loss, _, err = t.module.Backward(s, x, torch.Target{Labels: y}, options); err != nil {
-		return 0, err
-	}
-	if t.mode == unknown {
-		after, err := torch.GeneratorState()
-		if err != nil {
-			return 0, err
-		}
-		t.mode = stochastic
-		if bytes.Equal(before, after) {
-			t.mode = deterministic
-		}
-	}
-	return loss, nil
-}
-
-// input makes n uint8 images NHWC a float32 tensor NCHW in [0,1].
-func (t *session) input(s *torch.Scope, images []uint8, n int) torch.Tensor {
-	x := s.ToDevice(s.FromUint8(images, n, t.Train.H, t.Train.W, t.Train.C), t.Device)
-	x = s.To(s.Permute(x, 0, 3, 1, 2), torch.Float32)
-	return s.Div(x, s.ToDevice(s.Full(255), t.Device))
-}
-
 // score is how well the network does on the validation images.
 type score struct{ loss, top1 float64 }
 
 // evaluate returns mean cross-entropy and share of correct predictions, in evaluation mode. A NaN among the logits makes
 // the loss NaN.
-func (t *session) evaluate(ctx context.Context, s *torch.Scope) (score, error) {
-	if err := t.module.SetTraining(false); err != nil {
+func (t *session) evaluate(ctx context.Context, s *torch.Scope, module *torch.Module) (score, error) {
+	if err := module.SetTraining(false); err != nil {
 		return score{}, err
 	}
 	v := t.Val
@@ -368,7 +366,7 @@ func (t *session) evaluate(ctx context.Context, s *torch.Scope) (score, error) {
 		n := min(t.Recipe.EvalBatch, v.N-from)
 		err := s.Step(func(s *torch.Scope) error {
 			x := t.input(s, v.Images[from*size:(from+n)*size], n)
-			logits, err := t.module.Forward(s, x, t.manifest.Mean, t.manifest.Std).Float32s()
+			logits, err := module.Forward(s, x, t.manifest.Mean, t.manifest.Std).Float32s()
 			if err != nil {
 				return err
 			}

@@ -2,7 +2,7 @@
 
     third_party/env/bin/python3 scripts/goldens/torch_ops.py
 
-The expected values come from the eager modules and from torch.optim without fused or multi-tensor kernels, never from
+The expected values come from the eager modules and from torch.optim and timm.optim without fused or multi-tensor kernels, never from
 the TorchScript files or from the binding under test.
 """
 
@@ -14,6 +14,7 @@ import zipfile
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from timm.optim import Lamb, RMSpropTF
 
 SEED = 20240611
 OUT = pathlib.Path(__file__).resolve().parents[2] / "torch" / "testdata"
@@ -172,6 +173,10 @@ def training(make, state, x, y, kind):
     if kind == "adamw":
         opt = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.99), eps=1e-8, **flags)
         base = 0.01
+    elif kind == "lamb":
+        opt, base = Lamb(groups, lr=1.0, betas=(0.9, 0.99), eps=1e-6, foreach=False), 0.02
+    elif kind == "rmsprop":
+        opt, base = RMSpropTF(groups, lr=1.0, alpha=0.9, eps=1e-3, momentum=0.9, foreach=False), 0.005
     else:
         opt = torch.optim.SGD(groups, lr=1.0, momentum=0.9, nesterov=kind == "nesterov", **flags)
         base = 0.05
@@ -256,6 +261,8 @@ def main():
         train_net.load_state_dict(state)
         case["soft"] = parameter_gradients(train_net, x, target=soft)
         case["training"] = {k: training(make, state, x, y, k) for k in ("sgd", "nesterov", "adamw")}
+        with torch.random.fork_rng():  # later numbers stay those that losses.json was made from
+            case["training"] |= {k: training(make, state, x, y, k) for k in ("lamb", "rmsprop")}
         golden[name] = case
         if name == "conv":
             save(torch.jit.trace(net, x), "traced")

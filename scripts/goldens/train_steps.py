@@ -1,11 +1,12 @@
-"""Golden of internal/train: 20 updates of a small network in eager PyTorch, with AdamW and with SGD.
+"""Golden of internal/train: 20 updates of a small network in eager PyTorch, with AdamW, with SGD, and with LAMB on binary
+cross-entropy in two parts per batch beside an average of the weights; and timm's targets of mixed batches.
 
-Needs torch. Run from the top folder of the project:
+Needs torch and timm. Run from the top folder of the project:
 
     OMP_NUM_THREADS=1 python scripts/goldens/train_steps.py
 
 Writes internal/train/testdata: steps_net.pt (TorchScript with the initial weights), steps_images.u8 (64 x 8 x 8 x 3,
-NHWC) and steps.json (header, labels and, per case, rates, losses and final parameters and buffers).
+NHWC), steps.json (header, labels and, per case, rates, losses and final parameters and buffers) and targets.json.
 """
 
 import copy
@@ -17,9 +18,13 @@ import pathlib
 import sys
 import zipfile
 
+import timm
 import torch
 from torch import nn
 from torch.nn import functional as F
+from timm.data.mixup import mixup_target
+from timm.loss import BinaryCrossEntropy
+from timm.optim import Lamb
 
 OUT = pathlib.Path("internal/train/testdata")
 SEED, IMAGES, BATCH, UPDATES = 0, 64, 16, 20
@@ -85,6 +90,42 @@ def run(model, optimizer, rates, images, labels, smoothing, clip):
     return losses
 
 
+def run_lamb(model, rates, images, labels, decay):
+    """LAMB, BCE with smoothed targets above 0.2, every batch in two parts, and DeiT's average of the weights."""
+    mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (MEAN, STD))
+    optimizer = Lamb(groups(model, 0.02), lr=1, betas=(0.9, 0.99), eps=1e-6, foreach=False)
+    criterion = BinaryCrossEntropy(smoothing=0.1, target_threshold=0.2)
+    average = {n: t.clone() for n, t in model.state_dict().items()}
+    losses = []
+    model.train()
+    for i, lr in enumerate(rates):
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad(set_to_none=True)
+        total = 0
+        for part in range(2):
+            rows = [(BATCH * i + part * BATCH // 2 + j) % IMAGES for j in range(BATCH // 2)]
+            x = (images[rows].permute(0, 3, 1, 2).float() / 255 - mean) / std
+            loss = criterion(model(x), labels[rows]) / 2
+            loss.backward()
+            total += loss.item()
+        optimizer.step()
+        for n, t in model.state_dict().items():
+            average[n] = average[n] * decay + (1 - decay) * t if t.is_floating_point() else t.clone()
+        losses.append(total)
+    return losses, average
+
+
+def targets():
+    labels = torch.tensor([3, 0, 1, 3, 4, 1])
+    cases = []
+    for share in (1.0, 0.37, 0.5, 0.0):
+        for smoothing in (0.0, 0.1):
+            t = mixup_target(labels, 5, share, smoothing)
+            cases.append({"share": share, "smoothing": smoothing, "targets": t.flatten().tolist()})
+    return {"labels": labels.tolist(), "classes": 5, "cases": cases}
+
+
 def main():
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
@@ -113,9 +154,16 @@ def main():
         cases.append({"name": name, "rates": rates, "losses": losses, "tensors": tensors})
         print(name, losses[0], losses[-1])
 
+    model = copy.deepcopy(initial)
+    rates = [0.02 * 0.5 * (1 + math.cos(math.pi * (i / 4) / 5)) for i in range(UPDATES)]
+    losses, average = run_lamb(model, rates, images, labels, 0.9)
+    cases.append({"name": "lamb", "rates": rates, "losses": losses,
+                  "tensors": {n: t.flatten().tolist() for n, t in model.state_dict().items()},
+                  "average": {n: t.flatten().tolist() for n, t in average.items()}})
+
     golden = {
         "header": {
-            "tool": f"torch {torch.__version__}, Python {sys.version.split()[0]}",
+            "tool": f"torch {torch.__version__}, timm {timm.__version__}, Python {sys.version.split()[0]}",
             "script": "scripts/goldens/train_steps.py", "seed": SEED, "date": datetime.date.today().isoformat(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(), "threads": 1,
             "tolerance": "1e-4 relative: 20 updates amplify what other kernels round differently",
@@ -123,6 +171,7 @@ def main():
         "mean": MEAN, "std": STD, "batch": BATCH, "labels": labels.tolist(), "cases": cases,
     }
     (OUT / "steps.json").write_text(json.dumps(golden) + "\n")
+    (OUT / "targets.json").write_text(json.dumps({"header": golden["header"]} | targets()) + "\n")
 
 
 if __name__ == "__main__":

@@ -25,10 +25,13 @@ at::Tensor normalise(const at::Tensor& x, const st_normalisation& norm) {
   return x.sub(per_channel(norm.mean, norm.channels, x)).div(per_channel(norm.std, norm.channels, x));
 }
 
-void check_input(const at::Tensor& x) { require(x.is_floating_point(), "the images are not floating-point numbers"); }
+}  // namespace
 
-// run calls the network on x, converted to its type, and returns its outputs in the type of x.
-std::vector<at::Tensor> run(st_module& m, const at::Tensor& x, const st_normalisation& norm) {
+void sat::check_input(const at::Tensor& x) {
+  require(x.is_floating_point(), "the images are not floating-point numbers");
+}
+
+std::vector<at::Tensor> sat::run(st_module& m, const at::Tensor& x, const st_normalisation& norm) {
   at::Tensor input = normalise(x, norm);
   if (m.compute_type != at::ScalarType::Undefined) input = input.to(m.compute_type);
   const c10::IValue result = m.module.forward({input});
@@ -49,8 +52,18 @@ std::vector<at::Tensor> run(st_module& m, const at::Tensor& x, const st_normalis
   return outputs;
 }
 
+namespace {
+
+// logits_of averages the heads of a network that has two classifiers, as DeiT's distilled networks do when they are
+// used.
+at::Tensor logits_of(const std::vector<at::Tensor>& outputs) {
+  const at::Tensor& first = outputs[0];
+  const bool two = outputs.size() == 2 && first.dim() == 2 && outputs[1].sizes() == first.sizes();
+  return two ? first.add(outputs[1]).div(2) : first;
+}
+
 at::Tensor run_for_logits(st_module& m, const at::Tensor& x, const st_normalisation& norm) {
-  at::Tensor logits = run(m, x, norm)[0];
+  at::Tensor logits = logits_of(run(m, x, norm));
   require(logits.dim() == 2 && logits.size(0) == x.size(0), "the network does not return logits [N,K]");
   return logits;
 }
@@ -107,7 +120,7 @@ st_error st_module_forward(st_module* m, const st_tensor* x, st_normalisation no
     check_input(images);
     const c10::OptionalDeviceGuard guard(images.device());
     std::vector<at::Tensor> tensors = run(module_of(m), images, norm);
-    if (first_only != 0) tensors.resize(1);
+    if (first_only != 0) tensors = {logits_of(tensors)};
     require(tensors.size() <= ST_MAX_OUTPUTS, "the network has too many outputs");
     std::vector<std::unique_ptr<st_tensor>> handles;
     for (at::Tensor& t : tensors) handles.emplace_back(new_handle(std::move(t)));
@@ -139,27 +152,6 @@ st_error st_module_input_grad(st_module* m, const st_tensor* x, const st_tensor*
     *grad = g_handle.release();
     *logits = out_handle.release();
     *loss = loss_handle.release();
-  });
-}
-
-st_error st_module_backward(st_module* m, const st_tensor* x, const st_tensor* targets, st_normalisation norm,
-                            double smoothing, double scale, double* loss, st_tensor** logits) {
-  return guarded([&] {
-    require(loss != nullptr && logits != nullptr, "null result");
-    const at::Tensor& images = tensor_of(x);
-    const at::Tensor& goal = tensor_of(targets);
-    st_module& self = module_of(m);
-    check_input(images);
-    require(self.requires_grad, "the parameters do not require gradients");
-    const c10::OptionalDeviceGuard guard(images.device());
-    const c10::AutoGradMode record(true);
-    gradients_started = true;
-    const at::Tensor out = run_for_logits(self, images.detach(), norm);
-    const at::Tensor mean = cross_entropy(out, goal, ST_REDUCE_MEAN, smoothing);
-    torch::autograd::backward({scale == 1 ? mean : mean.mul(scale)});
-    std::unique_ptr<st_tensor> handle(new_handle(out.detach()));
-    *loss = mean.item().toDouble();
-    *logits = handle.release();
   });
 }
 

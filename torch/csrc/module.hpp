@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "internal.hpp"
+#include "st_module.h"
 
 struct st_module {
   torch::jit::Module module;
@@ -31,5 +32,10 @@ namespace sat {
 
 st_module& module_of(st_module* m);
 const st_module& module_of(const st_module* m);
+
+// check_input refuses images that are not floating-point numbers.
+void check_input(const at::Tensor& x);
+// run calls the network on the normalised x, converted to its type, and returns its outputs in the type of x.
+std::vector<at::Tensor> run(st_module& m, const at::Tensor& x, const st_normalisation& norm);
 
 }  // namespace sat

@@ -5,8 +5,12 @@
 #include <ATen/ops/_fused_sgd.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/where.h>
 
+#include <cmath>
 #include <map>
 
 #include "module.hpp"
@@ -40,8 +44,11 @@ struct Batch {
 class Rule {
  public:
   virtual ~Rule() = default;
-  // Number of tensors kept per parameter.
+  // Number of tensors kept per parameter, and what they hold before the first update.
   virtual size_t slots() const = 0;
+  virtual double initial(size_t) const { return 0; }
+  // Whether the gradients of all groups are first divided by max(1, their global norm).
+  virtual bool normalises() const { return false; }
   virtual void update(Batch& b) const = 0;
 };
 
@@ -76,6 +83,60 @@ class AdamW : public Rule {
   double beta1_, beta2_, eps_;
 };
 
+// LAMB as timm has it: the bias-corrected direction of Adam plus the decay, each decayed tensor scaled by the ratio of
+// the norms of parameter and direction (1 where either is zero).
+class Lamb : public Rule {
+ public:
+  Lamb(double beta1, double beta2, double eps) : beta1_(beta1), beta2_(beta2), eps_(eps) {}
+  size_t slots() const override { return 2; }
+  bool normalises() const override { return true; }
+  void update(Batch& b) const override {
+    const auto step = static_cast<double>(b.steps + 1);
+    const double correction1 = 1 - std::pow(beta1_, step), correction2 = 1 - std::pow(beta2_, step);
+    for (size_t i = 0; i < b.values.size(); ++i) {
+      const at::Tensor &value = b.values[i], &grad = b.grads[i], &mean = b.state[0][i], &square = b.state[1][i];
+      mean.lerp_(grad, 1 - beta1_);
+      square.mul_(beta2_).addcmul_(grad, grad, 1 - beta2_);
+      at::Tensor direction = mean.div(correction1).div_(square.sqrt().div_(std::sqrt(correction2)).add_(eps_));
+      if (b.weight_decay != 0) {
+        direction.add_(value, b.weight_decay);
+        const at::Tensor of_value = value.norm(), of_direction = direction.norm();
+        const at::Tensor one = at::full({}, 1.0, value.options());
+        direction.mul_(at::where(of_value.gt(0).logical_and(of_direction.gt(0)), of_value.div(of_direction), one));
+      }
+      value.add_(direction, -b.lr);
+    }
+  }
+
+ private:
+  double beta1_, beta2_, eps_;
+};
+
+// RMSProp as TensorFlow 1 has it: the average of squares starts at one, eps is under the root, the decay is added to
+// the gradient, and the rate enters the momentum when it is accumulated.
+class RmsProp : public Rule {
+ public:
+  RmsProp(double momentum, double beta2, double eps) : momentum_(momentum), beta2_(beta2), eps_(eps) {}
+  size_t slots() const override { return momentum_ > 0 ? 2 : 1; }
+  double initial(size_t slot) const override { return slot == 0 ? 1 : 0; }
+  void update(Batch& b) const override {
+    for (size_t i = 0; i < b.values.size(); ++i) {
+      const at::Tensor &value = b.values[i], &square = b.state[0][i];
+      const at::Tensor grad = b.weight_decay != 0 ? b.grads[i].add(value, b.weight_decay) : b.grads[i];
+      square.add_(grad.square().sub_(square), 1 - beta2_);
+      const at::Tensor root = square.add(eps_).sqrt_();
+      if (momentum_ > 0) {
+        value.sub_(b.state[1][i].mul_(momentum_).addcdiv_(grad, root, b.lr));
+      } else {
+        value.addcdiv_(grad, root, -b.lr);
+      }
+    }
+  }
+
+ private:
+  double momentum_, beta2_, eps_;
+};
+
 std::unique_ptr<Rule> make_rule(const st_optimizer_config& c) {
   switch (c.kind) {
     case ST_SGD:
@@ -86,6 +147,15 @@ std::unique_ptr<Rule> make_rule(const st_optimizer_config& c) {
       require(c.beta1 >= 0 && c.beta1 < 1 && c.beta2 >= 0 && c.beta2 < 1, "a beta is not in [0,1)");
       require(c.eps > 0, "eps is not positive");
       return std::make_unique<AdamW>(c.beta1, c.beta2, c.eps);
+    case ST_LAMB:
+      require(c.beta1 >= 0 && c.beta1 < 1 && c.beta2 >= 0 && c.beta2 < 1, "a beta is not in [0,1)");
+      require(c.eps > 0, "eps is not positive");
+      return std::make_unique<Lamb>(c.beta1, c.beta2, c.eps);
+    case ST_RMSPROP:
+      require(c.momentum >= 0 && c.momentum < 1, "the momentum is not in [0,1)");
+      require(c.beta2 >= 0 && c.beta2 < 1, "a beta is not in [0,1)");
+      require(c.eps > 0, "eps is not positive");
+      return std::make_unique<RmsProp>(c.momentum, c.beta2, c.eps);
     default:
       throw InvalidArgument("unknown kind of optimiser");
   }
@@ -155,7 +225,24 @@ const st_optimizer& optimizer_of(const st_optimizer* o) {
   return *o;
 }
 
-void step_group(const Rule& rule, Group& group, double lr) {
+// new_state is the moment in a slot before the first update.
+at::Tensor new_state(const Rule& rule, const at::Tensor& value, size_t slot) {
+  return at::full_like(value, rule.initial(slot));
+}
+
+// global_divisor is max(1, norm of all gradients).
+at::Tensor global_divisor(const std::vector<Group>& groups) {
+  std::vector<at::Tensor> norms;
+  for (const Group& g : groups) {
+    for (const Parameter& p : g.parameters) {
+      if (p.value.grad().defined()) norms.push_back(at::linalg_vector_norm(p.value.grad()).to(at::kFloat));
+    }
+  }
+  if (norms.empty()) return {};
+  return at::linalg_vector_norm(at::stack(norms)).clamp_min(1.0);
+}
+
+void step_group(const Rule& rule, Group& group, double lr, const at::Tensor& divisor) {
   std::map<int64_t, std::vector<Parameter*>> by_steps;
   for (Parameter& p : group.parameters) {
     if (p.value.grad().defined()) by_steps[p.steps].push_back(&p);
@@ -163,9 +250,10 @@ void step_group(const Rule& rule, Group& group, double lr) {
   for (auto& [steps, parameters] : by_steps) {
     Batch b{steps, lr * group.lr_scale, group.weight_decay, {}, {}, std::vector<std::vector<at::Tensor>>(rule.slots())};
     for (Parameter* p : parameters) {
-      while (p->state.size() < rule.slots()) p->state.push_back(at::zeros_like(p->value));
+      while (p->state.size() < rule.slots()) p->state.push_back(new_state(rule, p->value, p->state.size()));
       b.values.push_back(p->value.detach());
-      b.grads.push_back(like(p->value.grad(), p->value));
+      const at::Tensor grad = like(p->value.grad(), p->value);
+      b.grads.push_back(divisor.defined() ? grad.div(divisor) : grad);
       for (size_t i = 0; i < rule.slots(); ++i) b.state[i].push_back(p->state[i]);
     }
     rule.update(b);
@@ -206,7 +294,8 @@ st_error st_optimizer_step(st_optimizer* o, double lr) {
   return guarded([&] {
     optimizer_of(o);
     require(lr >= 0, "the learning rate is negative");
-    for (Group& g : o->groups) step_group(*o->rule, g, lr);
+    const at::Tensor divisor = o->rule->normalises() ? global_divisor(o->groups) : at::Tensor();
+    for (Group& g : o->groups) step_group(*o->rule, g, lr, divisor);
   });
 }
 
@@ -228,7 +317,8 @@ st_error st_optimizer_state(const st_optimizer* o, st_bytes* out) {
         w.number(static_cast<uint64_t>(p.steps));
         w.number(static_cast<uint64_t>(p.value.nbytes()));
         for (size_t i = 0; i < self.rule->slots(); ++i) {
-          const at::Tensor t = (p.state.empty() ? at::zeros_like(p.value) : p.state[i]).to(at::kCPU).contiguous();
+          const at::Tensor t =
+              (p.state.empty() ? new_state(*self.rule, p.value, i) : p.state[i]).to(at::kCPU).contiguous();
           w.bytes(t.const_data_ptr(), t.nbytes());
         }
       }

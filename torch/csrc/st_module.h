@@ -42,7 +42,8 @@ ST_API st_error st_module_requires_grad(st_module* m, int32_t on);
 /* Floating-point tensors are converted to dtype; the others keep their type. */
 ST_API st_error st_module_to(st_module* m, st_device device, int32_t dtype);
 
-/* Writes the outputs, or only the first, and their number. `outputs` has room for ST_MAX_OUTPUTS. */
+/* Writes the outputs, or only the logits (the mean of two classifiers), and their number. `outputs` has room for
+ * ST_MAX_OUTPUTS. */
 ST_API st_error st_module_forward(st_module* m, const st_tensor* x, st_normalisation norm, int32_t first_only,
                                   st_tensor** outputs, int32_t* n_outputs);
 /* Gradient of the summed loss w.r.t. x, logits [N,K], loss [N]. labels and, for a targeted loss, targets are [N] int64;
@@ -50,9 +51,6 @@ ST_API st_error st_module_forward(st_module* m, const st_tensor* x, st_normalisa
 ST_API st_error st_module_input_grad(st_module* m, const st_tensor* x, const st_tensor* labels,
                                      const st_tensor* targets, st_normalisation norm, int32_t loss_kind,
                                      st_tensor** grad, st_tensor** logits, st_tensor** loss);
-/* Adds the gradient of scale * mean loss to the parameters' gradients. targets as for st_cross_entropy. */
-ST_API st_error st_module_backward(st_module* m, const st_tensor* x, const st_tensor* targets, st_normalisation norm,
-                                   double smoothing, double scale, double* loss, st_tensor** logits);
 ST_API st_error st_module_zero_grad(st_module* m);
 /* Scales all gradients by min(1, max/(norm + 1e-6)). A norm that is not finite is an error and scales nothing. */
 ST_API st_error st_module_clip_grad_norm(st_module* m, double max, double* norm);

@@ -10,7 +10,7 @@ extern "C" {
 
 typedef struct st_optimizer st_optimizer;
 
-enum st_optimizer_kind { ST_SGD, ST_ADAMW };
+enum st_optimizer_kind { ST_SGD, ST_ADAMW, ST_LAMB, ST_RMSPROP };
 
 typedef struct {
   const char* const* names; /* of parameters */
@@ -21,9 +21,9 @@ typedef struct {
 
 typedef struct {
   int32_t kind;
-  double momentum;          /* SGD */
+  double momentum;          /* SGD, RMSProp */
   int32_t nesterov;         /* SGD */
-  double beta1, beta2, eps; /* AdamW */
+  double beta1, beta2, eps; /* AdamW, LAMB; RMSProp: beta2 averages the squares */
   const st_group* groups;
   int32_t n_groups;
 } st_optimizer_config;

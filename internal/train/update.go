@@ -1,0 +1,163 @@
+package train
+
+import (
+	"bytes"
+	"fmt"
+
+	"sat/internal/data"
+	"sat/torch"
+)
+
+// update is one step of the optimiser. It returns the mean loss of the batch before the step; nothing has moved when
+// that is not finite.
+func (t *session) update(s *torch.Scope, batch data.Batch, lr float64, epoch, update int) (float64, error) {
+	x := t.input(s, batch.Images, len(batch.Labels))
+	if err := s.Err(); err != nil {
+		return 0, err
+	}
+	if t.Recipe.EraseProb > 0 {
+		if err := t.erase(s, x, epoch, update); err != nil {
+			return 0, fmt.Errorf("random erasing: %w", err)
+		}
+	}
+	share := 1.0
+	if t.Recipe.mixes() {
+		var err error
+		if share, err = t.mix(s, x, epoch, update); err != nil {
+			return 0, fmt.Errorf("mix: %w", err)
+		}
+	}
+	loss, err := t.gradients(s, x, batch.Labels, share, epoch, update)
+	if err != nil || !finite(loss) {
+		return loss, err
+	}
+	step, err := t.unscale()
+	if err != nil || !step {
+		return loss, err
+	}
+	if t.Recipe.ClipGrad > 0 {
+		if _, err := t.module.ClipGradNorm(t.Recipe.ClipGrad); err != nil {
+			return 0, err
+		}
+	}
+	if err := t.optimizer.Step(lr); err != nil {
+		return 0, err
+	}
+	if t.average != nil {
+		if err := t.average.Average(t.module, t.Recipe.EMA); err != nil {
+			return 0, err
+		}
+	}
+	return loss, t.optimizer.ZeroGrad()
+}
+
+// gradients fills the gradients of the batch, part by part, and returns its mean loss. A network that draws random numbers
+// does so from a generator seeded for this update.
+func (t *session) gradients(s *torch.Scope, x torch.Tensor, labels []int64, share float64, epoch, update int) (loss float64, err error) {
+	var before []byte
+	if t.mode != deterministic {
+		generator.Lock()
+		defer generator.Unlock()
+		if err := torch.ManualSeed(t.random("network", epoch, update).Uint64()); err != nil {
+			return 0, err
+		}
+		if t.mode == unknown {
+			if before, err = torch.GeneratorState(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	parts := t.Recipe.Accumulate
+	size := len(labels) / parts
+	var soft []float32
+	classes := t.manifest.Classes
+	if t.Recipe.softTargets() {
+		soft = probabilities(labels, classes, share, t.Recipe.LabelSmoothing, t.Recipe.BCEThreshold)
+	}
+	for part := range parts {
+		from, to := part*size, (part+1)*size
+		err := s.Step(func(s *torch.Scope) error {
+			images := x
+			if parts > 1 {
+				images = s.Slice(x, 0, from, to)
+			}
+			o := torch.BackwardOptions{
+				Mean: t.manifest.Mean, Std: t.manifest.Std, Precision: t.precision, Scale: t.scale() / float64(parts),
+			}
+			var target torch.Target
+			if soft == nil {
+				target.Labels = s.ToDevice(s.FromInt64(labels[from:to], size), t.Device)
+				o.LabelSmoothing = t.Recipe.LabelSmoothing
+			} else {
+				target.Probabilities = s.ToDevice(s.FromFloat32(soft[from*classes:to*classes], size, classes), t.Device)
+				if t.Recipe.Loss == BCE {
+					o.Loss = torch.BCE
+				}
+			}
+			if t.Teacher != nil {
+				t.distil(s, images, &o)
+			}
+			losses, _, err := t.module.Backward(s, images, target, o)
+			loss += losses.Total / float64(parts)
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	if t.mode == unknown {
+		after, err := torch.GeneratorState()
+		if err != nil {
+			return 0, err
+		}
+		t.mode = stochastic
+		if bytes.Equal(before, after) {
+			t.mode = deterministic
+		}
+	}
+	return loss, nil
+}
+
+// input makes n uint8 images NHWC a float32 tensor NCHW in [0,1].
+func (t *session) input(s *torch.Scope, images []uint8, n int) torch.Tensor {
+	x := s.ToDevice(s.FromUint8(images, n, t.manifest.InputSize[1], t.manifest.InputSize[2], t.manifest.InputSize[0]), t.Device)
+	x = s.To(s.Permute(x, 0, 3, 1, 2), torch.Float32)
+	return s.Div(x, s.ToDevice(s.Full(255), t.Device))
+}
+
+// Gradients in float16 vanish without a scale. It doubles after so many good updates and halves after an overflow, whose
+// update is left out (as PyTorch's GradScaler does).
+const (
+	firstScale   = 65536
+	scaleUpdates = 2000
+)
+
+// scale is the factor of the loss for the coming update.
+func (t *session) scale() float64 {
+	if t.precision != torch.Float16 {
+		return 1
+	}
+	if t.state.Scale == 0 {
+		t.state.Scale = firstScale
+	}
+	return t.state.Scale
+}
+
+// unscale divides the gradients by the scale and reports whether the update can be made.
+func (t *session) unscale() (bool, error) {
+	if t.precision != torch.Float16 {
+		return true, nil
+	}
+	ok, err := t.module.ScaleGrad(1 / t.state.Scale)
+	if err != nil {
+		return false, err
+	}
+	if !ok {
+		t.state.Scale, t.state.Good = t.state.Scale/2, 0
+		return false, t.optimizer.ZeroGrad()
+	}
+	if t.state.Good++; t.state.Good == scaleUpdates {
+		t.state.Scale, t.state.Good = 2*t.state.Scale, 0
+	}
+	return true, nil
+}

@@ -1,0 +1,139 @@
+// Losses and gradients of training.
+#include "st_train.h"
+
+#include <ATen/autocast_mode.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/argmax.h>
+#include <ATen/ops/binary_cross_entropy_with_logits.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/kl_div.h>
+#include <ATen/ops/log_softmax.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "module.hpp"
+
+using namespace sat;
+
+namespace {
+
+// Autocast lets matrix products and convolutions compute in 16 bit for the length of a scope.
+class Autocast {
+ public:
+  Autocast(at::DeviceType device, int32_t dtype) : device_(device), on_(dtype != ST_FLOAT32) {
+    if (!on_) return;
+    require(dtype == ST_BFLOAT16 || (dtype == ST_FLOAT16 && device == at::kCUDA),
+            "mixed precision is bfloat16, or float16 on CUDA");
+    was_on_ = at::autocast::is_autocast_enabled(device);
+    was_type_ = at::autocast::get_autocast_dtype(device);
+    at::autocast::set_autocast_dtype(device, dtype == ST_BFLOAT16 ? at::kBFloat16 : at::kHalf);
+    at::autocast::set_autocast_enabled(device, true);
+  }
+  ~Autocast() {
+    if (!on_) return;
+    at::autocast::clear_cache();
+    at::autocast::set_autocast_enabled(device_, was_on_);
+    at::autocast::set_autocast_dtype(device_, was_type_);
+  }
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+
+ private:
+  at::DeviceType device_;
+  bool on_, was_on_ = false;
+  at::ScalarType was_type_ = at::kFloat;
+};
+
+at::Tensor task_loss(const at::Tensor& logits, const at::Tensor& targets, const st_training_loss& loss) {
+  if (loss.kind == ST_TRAIN_CROSS_ENTROPY) return cross_entropy(logits, targets, ST_REDUCE_MEAN, loss.smoothing);
+  require(loss.kind == ST_TRAIN_BCE, "unknown loss");
+  require(targets.is_floating_point() && targets.sizes() == logits.sizes(),
+          "binary cross-entropy needs probabilities [N,K]");
+  return at::binary_cross_entropy_with_logits(logits, targets.to(logits.device()));
+}
+
+// Hard: cross-entropy with the teacher's class. Soft: tau^2 * KL(teacher || student) at temperature tau, over the
+// number of elements, as DeiT divides it.
+at::Tensor distillation_loss(const at::Tensor& student, const at::Tensor& teacher, const st_training_loss& loss) {
+  require(teacher.sizes() == student.sizes(), "teacher and student have logits of different shapes");
+  const at::Tensor t = teacher.to(student.device());
+  if (loss.distillation == ST_DISTILL_HARD) return cross_entropy(student, t.argmax(1), ST_REDUCE_MEAN, 0);
+  require(loss.distillation == ST_DISTILL_SOFT, "unknown distillation");
+  require(loss.tau > 0, "the temperature is not positive");
+  const at::Tensor p = student.div(loss.tau).log_softmax(1), q = t.div(loss.tau).log_softmax(1);
+  return at::kl_div(p, q, at::Reduction::Sum, /*log_target=*/true)
+      .mul(loss.tau * loss.tau / static_cast<double>(p.numel()));
+}
+
+}  // namespace
+
+st_error st_module_backward(st_module* m, const st_tensor* x, const st_tensor* targets, st_normalisation norm,
+                            const st_training_loss* loss, double losses[2], st_tensor** logits) {
+  return guarded([&] {
+    require(loss != nullptr && losses != nullptr && logits != nullptr, "null loss or result");
+    const at::Tensor& images = tensor_of(x);
+    const at::Tensor& goal = tensor_of(targets);
+    st_module& self = module_of(m);
+    check_input(images);
+    require(self.requires_grad, "the parameters do not require gradients");
+    const c10::OptionalDeviceGuard guard(images.device());
+    const c10::AutoGradMode record(true);
+    gradients_started = true;
+    std::vector<at::Tensor> outputs;
+    {
+      const Autocast cast(images.device().type(), loss->precision);
+      outputs = run(self, images.detach(), norm);
+    }
+    const at::Tensor& out = outputs[0];
+    require(out.dim() == 2 && out.size(0) == images.size(0), "the network does not return logits [N,K]");
+    at::Tensor total = task_loss(out, goal, *loss), distilled;
+    if (loss->distillation != ST_DISTILL_NONE) {
+      require(outputs.size() == 2, "distillation needs a network with two outputs");
+      require(loss->alpha >= 0 && loss->alpha <= 1, "alpha is not in [0,1]");
+      distilled = distillation_loss(outputs[1], tensor_of(loss->teacher), *loss);
+      total = total.mul(1 - loss->alpha).add(distilled.mul(loss->alpha));
+    }
+    torch::autograd::backward({loss->scale == 1 ? total : total.mul(loss->scale)});
+    std::unique_ptr<st_tensor> handle(new_handle(out.detach()));
+    losses[0] = total.item().toDouble();
+    losses[1] = distilled.defined() ? distilled.item().toDouble() : 0;
+    *logits = handle.release();
+  });
+}
+
+st_error st_module_scale_grad(st_module* m, double factor, int32_t* finite) {
+  return guarded([&] {
+    require(finite != nullptr, "null result");
+    std::vector<at::Tensor> grads;
+    for (const auto& [name, p] : module_of(m).parameters) {
+      if (p.grad().defined()) grads.push_back(p.grad());
+    }
+    if (!grads.empty()) at::_foreach_mul_(grads, factor);
+    bool ok = true;
+    for (const at::Tensor& g : grads) ok = ok && at::isfinite(g).all().item().toBool();
+    *finite = ok ? 1 : 0;
+  });
+}
+
+st_error st_module_average(st_module* average, const st_module* m, double decay) {
+  return guarded([&] {
+    st_module& mean = module_of(average);
+    const st_module& source = module_of(m);
+    require(decay >= 0 && decay <= 1, "the decay is not in [0,1]");
+    const c10::AutoGradMode record(false);
+    const auto follow = [&](const auto& to, const auto& from) {
+      require(to.size() == from.size(), "the networks have different tensors");
+      for (size_t i = 0; i < to.size(); ++i) {
+        require(to[i].first == from[i].first && to[i].second.sizes() == from[i].second.sizes(),
+                "the networks have different tensors: " + to[i].first + " and " + from[i].first);
+        const at::Tensor a = to[i].second.detach(), b = from[i].second.detach();
+        if (a.is_floating_point()) {
+          a.mul_(decay).add_(b.mul(1 - decay));
+        } else {
+          a.copy_(b);
+        }
+      }
+    };
+    follow(mean.parameters, source.parameters);
+    follow(mean.buffers, source.buffers);
+  });
+}
