@@ -25,7 +25,8 @@
 // # Files
 //
 // Job.Dir holds checkpoint.pt (replaced after each epoch and when the run is interrupted; parameters, buffers, the
-// optimiser's moments, position and history), curve.csv (epoch, lr, train_loss, val_loss, val_top1; equal bytes whether
+// optimiser's moments, averaged weights, position and history), curve.csv (epoch, lr, train_loss, val_loss, val_top1, ema_loss,
+// ema_top1; equal bytes whether
 // or not the run was interrupted) and speed.csv (epoch, images_per_second, seconds: the machine's business, not the
 // job's). A run that finds its checkpoint continues from it and ends with the same bits as one never interrupted; a
 // checkpoint of another recipe, seed, network or set of images is refused.
