@@ -32,6 +32,9 @@ func loadAccuracy(r *Run) error {
 		if m.Top1, err = row.number("top1"); err != nil {
 			return err
 		}
+		if math.IsNaN(m.Top1) {
+			return nil // a run without labels
+		}
 		// Per cent of n images is a whole number of images; a fraction in [0,1] almost never is one.
 		correct := m.Top1 / 100 * float64(m.Images)
 		if !(m.Top1 >= 0 && m.Top1 <= 100) || math.Abs(correct-math.Round(correct)) > 1e-6*float64(m.Images) {

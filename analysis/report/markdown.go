@@ -96,7 +96,7 @@ func markdown(r *Run, figs []*figure) ([]byte, error) {
 	line("\n## Models and attack\n\n| model | accuracy, %% | fooled by its own attack |\n|---|--:|--:|")
 	for _, i := range r.displayOrder() {
 		m := &r.Models[i]
-		line("| %s | %.1f | %d of %d |", cell(m.Name), m.Top1, m.Self.Fooled, m.Self.N)
+		line("| %s | %s | %d of %d |", cell(m.Name), m.top1Text(), m.Self.Fooled, m.Self.N)
 	}
 	line("")
 	if len(r.Sweep) > 0 {

@@ -224,7 +224,7 @@ type pageData struct {
 
 type pageModel struct {
 	Name    string
-	Top1    float64
+	Top1    *float64
 	Mean    *float64 // SAT to the others
 	Cluster int
 	Group   string // for sorting by architecture
@@ -244,7 +244,7 @@ func (m pageMatrix) data(r *Run) (template.JS, error) {
 		if group == "" {
 			group = model.Architecture
 		}
-		d.Models = append(d.Models, pageModel{model.Name, round3(model.Top1), nullableNumber(r.meanTo(i)), model.Cluster, group, model.Self.N, model.Self.Fooled})
+		d.Models = append(d.Models, pageModel{model.Name, nullableNumber(model.Top1), nullableNumber(r.meanTo(i)), model.Cluster, group, model.Self.N, model.Self.Fooled})
 	}
 	for k := range r.Pairs {
 		p := &r.Pairs[k]

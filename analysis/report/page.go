@@ -254,7 +254,9 @@ func (p *page) fillTop(r *Run) {
 	for i := range r.Models {
 		lo, hi = min(lo, r.Models[i].Top1), max(hi, r.Models[i].Top1)
 	}
-	p.Tiles = append(p.Tiles, tile{percentRange(lo, hi), "accuracy"})
+	if !math.IsNaN(lo) {
+		p.Tiles = append(p.Tiles, tile{percentRange(lo, hi), "accuracy"})
+	}
 	if all.Pairs > 0 {
 		p.Tiles = append(p.Tiles, satTile(all, plural(all.Pairs, "pair", "pairs")))
 	}
@@ -280,6 +282,14 @@ func satTile(s analysis.Summary, of string) tile {
 		return tile{score(s.Median), "median SAT, " + of}
 	}
 	return tile{score(s.Mean), "mean SAT, " + of}
+}
+
+// top1Text is the accuracy in per cent, or a dash where nobody knows what is right.
+func (m *Model) top1Text() string {
+	if math.IsNaN(m.Top1) {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f", m.Top1)
 }
 
 func percentRange(lo, hi float64) string {
@@ -410,7 +420,7 @@ func (p *page) fillNear(r *Run) {
 func (p *page) fillModels(r *Run) {
 	for _, i := range r.displayOrder() {
 		m := &r.Models[i]
-		row := modelRow{Name: m.Name, Title: m.Info.Title, Architecture: m.groupOf(), Base: m.Architecture, Top1: fmt.Sprintf("%.1f", m.Top1),
+		row := modelRow{Name: m.Name, Title: m.Info.Title, Architecture: m.groupOf(), Base: m.Architecture, Top1: m.top1Text(),
 			Mean: score(r.meanTo(i)), Color: template.CSS(hex(clusterColor(m.Cluster)))}
 		if m.Cluster > 0 {
 			row.Cluster = strconv.Itoa(m.Cluster)

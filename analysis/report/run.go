@@ -29,7 +29,7 @@ type Run struct {
 type Model struct {
 	Name         string
 	Images       int     // images evaluated
-	Top1         float64 // per cent
+	Top1         float64 // per cent; NaN in a run without labels
 	Self         analysis.SelfCount
 	Cluster      int               // from 1; 0: not clustered
 	Group        string            // the group of the central claim, normally the architecture; "" unknown

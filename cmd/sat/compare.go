@@ -17,7 +17,8 @@ func compareCommand() *cli.Command {
 	flags := []cli.Flag{
 		&cli.StringSliceFlag{Name: "model", Usage: "TorchScript file; give it once per model", Required: true},
 		&cli.StringFlag{Name: "images", Usage: "X.npy (float32 [N,3,H,W] in [0,1]) or a folder of CLASS/FILE", Required: true},
-		&cli.StringFlag{Name: "labels", Usage: "Y.npy (int64 [N]); a folder's classes by default"},
+		&cli.StringFlag{Name: "labels", Usage: "Y.npy (int64 [N]); a folder's classes by default; " +
+			"predicted: no labels, each model's own predictions of the clean images in their place"},
 		&cli.StringFlag{Name: "out", Usage: "folder of the results", Required: true},
 		&cli.IntFlag{Name: "workers", Usage: "models at work at the same time", Value: 1},
 	}
@@ -64,11 +65,13 @@ func compare(c *cli.Context) error {
 	case info.IsDir():
 		spec.Data.Path = c.String("images")
 	case c.String("labels") == "":
-		return usageError{errors.New("--labels is missing: images in a .npy file carry no classes")}
+		return usageError{errors.New("--labels is missing: images in a .npy file carry no classes; Y.npy or predicted")}
 	default:
 		spec.Data.Images, spec.Transfer.Clean = c.String("images"), "shared"
 	}
-	spec.Data.LabelsFile = c.String("labels")
+	if spec.Data.LabelsFile = c.String("labels"); spec.Data.LabelsFile == experiment.PredictedLabels {
+		spec.Data.Labels, spec.Data.LabelsFile = experiment.PredictedLabels, ""
+	}
 	for _, path := range c.StringSlice("model") {
 		name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 		spec.Members = append(spec.Members, run.Member{Name: name, Group: name, Path: path, Describe: settings.describe})

@@ -74,8 +74,10 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		HideVersion:            true,
 		HideHelpCommand:        true,
 		UseShortOptionHandling: false,
-		ExitErrHandler:         func(*cli.Context, error) {}, // execute decides
-		OnUsageError:           asUsageError,
+		// A comma is a part of a path or of a value, not the start of another.
+		DisableSliceFlagSeparator: true,
+		ExitErrHandler:            func(*cli.Context, error) {}, // execute decides
+		OnUsageError:              asUsageError,
 		Commands: []*cli.Command{
 			doctorCommand(),
 			runCommand(),

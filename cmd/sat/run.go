@@ -16,10 +16,8 @@ func runCommand() *cli.Command {
 		Name:      "run",
 		Usage:     "every stage an experiment asks for, resuming; ends with report.html",
 		ArgsUsage: "EXPERIMENT.toml",
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "force", Usage: "compute finished units again"},
-		},
-		Action: func(c *cli.Context) error { return runUntil(c, run.StageReport) },
+		Flags:     []cli.Flag{setFlag(), &cli.BoolFlag{Name: "force", Usage: "compute finished units again"}},
+		Action:    func(c *cli.Context) error { return runUntil(c, run.StageReport) },
 	}, "sat run experiments/digits_quick.toml")
 }
 
@@ -29,7 +27,7 @@ func stageCommand(stage run.Stage, usage string) *cli.Command {
 		Name:      string(stage),
 		Usage:     usage,
 		ArgsUsage: "EXPERIMENT.toml",
-		Flags:     []cli.Flag{&cli.BoolFlag{Name: "force", Usage: "compute finished units again"}},
+		Flags:     []cli.Flag{setFlag(), &cli.BoolFlag{Name: "force", Usage: "compute finished units again"}},
 		Action:    func(c *cli.Context) error { return runUntil(c, stage) },
 	}, fmt.Sprintf("sat %s experiments/digits_quick.toml", stage))
 }
@@ -74,13 +72,19 @@ func printOutcome(c *cli.Context, spec run.Spec, outcome run.Outcome) error {
 	return err
 }
 
+// setFlag is --set of the commands that take an experiment file.
+func setFlag() cli.Flag {
+	return &cli.StringSliceFlag{Name: "set", Usage: "KEY=VALUE instead of what the file says, for instance attack.steps=3; may be repeated. " +
+		"Another name=NAME keeps the results apart"}
+}
+
 // loadConfig reads the experiment file that the command line names. One that is not there is wrong usage.
 func loadConfig(c *cli.Context) (*experiment.Config, string, error) {
 	path, err := oneArgument(c, "an experiment file")
 	if err != nil {
 		return nil, "", err
 	}
-	config, err := experiment.Load(path)
+	config, err := experiment.Load(path, c.StringSlice("set")...)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, path, usageError{fmt.Errorf("there is no experiment file %s; experiments/ holds examples", path)}
 	}

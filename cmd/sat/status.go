@@ -13,6 +13,7 @@ func statusCommand() *cli.Command {
 		Name:      "status",
 		Usage:     "units done, running and failed, and the time left; from any terminal",
 		ArgsUsage: "EXPERIMENT.toml",
+		Flags:     []cli.Flag{setFlag()},
 		Action:    status,
 	}, "sat status experiments/digits_quick.toml")
 }

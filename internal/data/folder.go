@@ -36,6 +36,8 @@ type Folder struct {
 type FolderOptions struct {
 	// Split is "val" or "train"; empty means "val".
 	Split string
+	// Flat accepts a folder that holds images but no class folders: no classes then, and label 0 for every image.
+	Flat bool
 	// ClassMap names a text file with "name index" on each line, which replaces the numbering by sorted class name.
 	ClassMap string
 	// List names a text file with "file class" on each line, for a folder that holds images without class folders. When
@@ -68,7 +70,7 @@ func openFolder(root string, o FolderOptions) (*Folder, error) {
 	if o.List != "" {
 		err = f.readList(o.List, o.ClassMap == "")
 	} else {
-		err = f.readClasses()
+		err = f.readClasses(o.Flat)
 	}
 	if err != nil {
 		return nil, err
@@ -111,8 +113,9 @@ func splitDir(root, split string) (string, error) {
 	return root, nil
 }
 
-// readClasses makes every folder directly under the root a class.
-func (f *Folder) readClasses() error {
+// readClasses makes every folder directly under the root a class. Without any, and with flat allowed, the images are taken
+// as they lie there.
+func (f *Folder) readClasses(flat bool) error {
 	entries, err := os.ReadDir(f.Root)
 	if err != nil {
 		return err
@@ -146,8 +149,10 @@ func (f *Folder) readClasses() error {
 		f.Classes = append(f.Classes, name)
 	}
 	switch {
+	case len(f.Classes) == 0 && loose > 0 && flat:
+		return f.walk(f.Root, "", 0, nil)
 	case len(f.Classes) == 0 && loose > 0:
-		return fmt.Errorf("holds %d images but no class folders; sort them into one folder per class, or give a list with the class of each file", loose)
+		return fmt.Errorf("holds %d images but no class folders; sort them into one folder per class, give a list with the class of each file, or compare without labels", loose)
 	case len(f.Classes) == 0:
 		return errors.New("is empty: no class folders with images")
 	case len(empty) > 0:

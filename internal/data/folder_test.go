@@ -68,6 +68,31 @@ func TestFolderLayouts(t *testing.T) {
 	}
 }
 
+// TestFlatFolder: images without class folders, where no labels are needed. Class folders still count as such.
+func TestFlatFolder(t *testing.T) {
+	f, err := OpenFolder(tree(t, map[string]string{"b.png": "", "a.JPG": "", ".c.png": "", "d.txt": ""}), FolderOptions{Flat: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, labels := listing(f)
+	if !slices.Equal(ids, []string{"a.JPG", "b.png"}) || !slices.Equal(labels, []int64{0, 0}) || f.Classes != nil {
+		t.Errorf("got %v %v, classes %v", ids, labels, f.Classes)
+	}
+	if one, err := f.Select(Subset{Mode: Uniform, Count: 1}); err != nil || len(one.Samples) != 1 {
+		t.Errorf("subset: %v, %v", one, err)
+	}
+	if _, err := f.Select(Subset{Mode: PerClass, Count: 3}); err == nil {
+		t.Error("three of two images")
+	}
+	classes, err := OpenFolder(tree(t, map[string]string{"b/1.png": "", "a/1.png": "", "loose.png": ""}), FolderOptions{Flat: true})
+	if err != nil || !slices.Equal(classes.Classes, []string{"a", "b"}) {
+		t.Errorf("class folders: %v, %v", classes, err)
+	}
+	if _, err := OpenFolder(t.TempDir(), FolderOptions{Flat: true}); err == nil {
+		t.Error("an empty folder")
+	}
+}
+
 func merge(a, b map[string]string) map[string]string {
 	out := maps.Clone(a)
 	maps.Copy(out, b)

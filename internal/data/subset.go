@@ -60,7 +60,7 @@ func (f *Folder) Select(s Subset) (*Folder, error) {
 		}
 		kept, err := smallestKeys(f.Samples[from:to], s)
 		if err != nil {
-			if s.Mode == PerClass {
+			if s.Mode == PerClass && f.Classes != nil {
 				err = fmt.Errorf("class %q: %w", f.Classes[f.Samples[from].Label], err)
 			}
 			return nil, fmt.Errorf("subset %v of %s: %w", s.Mode, f.Root, err)

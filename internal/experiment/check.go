@@ -78,8 +78,11 @@ func (d *decoder) checkData(c *Config) {
 		d.atKey("data.images", "leave one of them out", "data has both a path and images")
 	case d.good("data.path") && data.Path == "":
 		d.atValue("data.path", "name a folder", "data.path is empty")
-	case imagesGiven && !d.given["data.labels_file"]:
-		d.atKey("data.images", `add labels_file = "Y.npy" (int64, one per image)`, "images in an array have no labels")
+	case imagesGiven && !d.given["data.labels_file"] && data.Labels != PredictedLabels:
+		d.atKey("data.images", `add labels_file = "Y.npy" (int64, one per image), or labels = "predicted"`, "images in an array have no labels")
+	}
+	if data.Labels == PredictedLabels && d.given["data.labels_file"] {
+		d.atKey("data.labels_file", `leave it out, or leave out labels = "predicted"`, "labels_file means nothing with labels = %q", PredictedLabels)
 	}
 	if imagesGiven && d.given["data.prepare"] {
 		d.atKey("data.prepare", "leave it out, or give data.path instead of data.images", "data.prepare makes a folder, and data.images is none")
@@ -133,9 +136,12 @@ func (d *decoder) checkAttack(c *Config) {
 }
 
 func (d *decoder) checkModels(c *Config) {
-	if len(c.Models) == 0 && !d.given["model"] {
-		d.atKey("model", `add [[model]] with timm = "NAME" or path = "FILE.pt", once for each model`, "no model is given")
+	if len(c.Models) == 0 && !d.given["model"] && !d.given["zoo"] {
+		d.atKey("model", `add [[model]] with timm = "NAME" or path = "FILE.pt", once for each model, or [zoo]`, "no model is given")
 		return
+	}
+	if c.Zoo != nil {
+		d.checkZoo(c)
 	}
 	recipes := slices.Sorted(maps.Keys(c.Recipes))
 	for i := range c.Models {
@@ -191,6 +197,29 @@ func (d *decoder) checkModels(c *Config) {
 		}
 	}
 	d.checkNames(c)
+}
+
+// checkZoo leaves the names themselves to whoever knows the registry (Config.Problem).
+func (d *decoder) checkZoo(c *Config) {
+	z := c.Zoo
+	if len(z.Names) == 0 && !d.noted["zoo.names"] {
+		d.atKey("zoo", `add names = ["paper"], or names of "sat zoo list"`, "[zoo] names no network")
+	}
+	if !d.given["zoo.seed"] {
+		z.Seed = c.Seed
+	}
+	for _, folder := range []struct{ key, value string }{{"checkpoints", z.Checkpoints}, {"modules", z.Modules}} {
+		if at := "zoo." + folder.key; d.good(at) && folder.value == "" {
+			d.atValue(at, "leave the key out", "%s is empty", at)
+		}
+	}
+	switch {
+	case z.Checkpoints == "":
+	case z.Modules != "":
+		d.atKey("zoo.checkpoints", "leave one of them out", "zoo has both modules, which are finished, and checkpoints to make them from")
+	case z.Weights == "random":
+		d.atKey("zoo.checkpoints", `leave it out, or write weights = "pretrained"`, `zoo.checkpoints means nothing with weights = "random"`)
+	}
 }
 
 func (d *decoder) checkSeeds(m *Model, path string) {
@@ -374,7 +403,7 @@ func (d *decoder) checkAnalysis(c *Config) {
 		for i := range c.Models {
 			members += len(c.Models[i].names())
 		}
-		if clusters.K > members && members > 0 {
+		if clusters.K > members && members > 0 && c.Zoo == nil {
 			at := "analysis.clusters"
 			if d.given["analysis.clusters.k"] {
 				at = "analysis.clusters.k"
@@ -429,6 +458,11 @@ func condition(field reflect.StructField) (key string, words []string, condition
 	return key, strings.Split(list, "|"), conditional
 }
 
+// Problem returns an error about the value at a path of the file ("zoo.names[2]"), for what only the caller can judge.
+func (c *Config) Problem(path, hint, format string, args ...any) error {
+	return &Problems{List: []Problem{c.src.problemAt(path, c.src.spot(path).value, fmt.Sprintf(format, args...), hint)}}
+}
+
 // Check lists what may be all right on another machine, or later: paths that are not there.
 func (c *Config) Check() []Problem {
 	var absent []Problem
@@ -437,7 +471,7 @@ func (c *Config) Check() []Problem {
 			return
 		}
 		if _, err := os.Stat(file); err != nil {
-			absent = append(absent, c.src.problem(c.src.spot(path).value, fmt.Sprintf("%s is not there", file), hint))
+			absent = append(absent, c.src.problemAt(path, c.src.spot(path).value, fmt.Sprintf("%s is not there", file), hint))
 		}
 	}
 	if c.Data.Prepare == "" {
@@ -445,6 +479,10 @@ func (c *Config) Check() []Problem {
 	}
 	check("data.images", c.Data.Images, "relative paths start at the working directory")
 	check("data.labels_file", c.Data.LabelsFile, "relative paths start at the working directory")
+	if c.Zoo != nil {
+		check("zoo.checkpoints", c.Zoo.Checkpoints, "relative paths start at the working directory")
+		check("zoo.modules", c.Zoo.Modules, `"sat zoo export" makes modules; relative paths start at the working directory`)
+	}
 	for i := range c.Models {
 		check(join(index("model", i), "path"), c.Models[i].Path, "relative paths start at the working directory")
 	}

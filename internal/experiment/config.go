@@ -23,6 +23,7 @@ type Config struct {
 	Precision string `toml:"precision" enum:"float32 bfloat16" doc:"in which models compute; images and attack arithmetic are float32"`
 
 	Data       Data               `toml:"data"`
+	Zoo        *Zoo               `toml:"zoo"`
 	Models     []Model            `toml:"model"`
 	Recipes    map[string]*Recipe `toml:"recipe"`
 	Attack     Attack             `toml:"attack"`
@@ -38,15 +39,19 @@ type Config struct {
 // Data says which images: a folder of classes, or arrays.
 type Data struct {
 	Path       string `toml:"path" optional:"yes" doc:"image folder with the splits, or one split, of CLASS/FILE"`
-	Prepare    string `toml:"prepare" optional:"yes" enum:"digits" doc:"make the folder first if it is absent: the 1,797 digits of scikit-learn"`
+	Prepare    string `toml:"prepare" optional:"yes" enum:"digits photographs" doc:"make the folder first if it is absent: the 1,797 digits of scikit-learn, or four photographs made from its two"`
 	Train      string `toml:"train" doc:"name of the split that models are trained on"`
 	Val        string `toml:"val" doc:"name of the split that models are compared on"`
 	Images     string `toml:"images" optional:"yes" doc:"instead of path: float32 [N,C,H,W] in [0,1], .npy"`
 	LabelsFile string `toml:"labels_file" optional:"yes" doc:"int64 [N], .npy; overrides the classes of the folder"`
-	Labels     string `toml:"labels" enum:"given" doc:"what counts as right"`
+	Labels     string `toml:"labels" enum:"given predicted" doc:"what counts as right: the given labels, or each model's own prediction of the clean image"`
 	OnBadImage string `toml:"on_bad_image" enum:"stop skip" doc:"what an unreadable image does to the run"`
 	Subset     Subset `toml:"subset"`
 }
+
+// PredictedLabels is the Data.Labels of a run without labels: a model's class for an image is what it predicts for the
+// clean image, so every image counts as right for every model, and an image fools a model when its prediction changes.
+const PredictedLabels = "predicted"
 
 // Subset says which images of the validation split are used.
 type Subset struct {
@@ -54,6 +59,15 @@ type Subset struct {
 	Fraction Fraction `toml:"fraction" optional:"yes" above:"0" max:"1" doc:"of the images"`
 	Count    int      `toml:"count" optional:"yes" min:"1" doc:"instead of a fraction: images of each class (per-class) or in all (uniform)"`
 	Salt     uint64   `toml:"salt" doc:"other salts choose other images"`
+}
+
+// Zoo takes networks of the registry, with their preprocessing and components. They come before those of [[model]].
+type Zoo struct {
+	Names       []string `toml:"names" doc:"timm 0.6.7 names, timm 1.0.31 names or aliases of \"sat zoo list\"; paper: the 69 of the paper; all: every one"`
+	Weights     string   `toml:"weights" enum:"pretrained random"`
+	Seed        uint64   `toml:"seed" doc:"of random weights; default: the run's seed"`
+	Checkpoints string   `toml:"checkpoints" optional:"yes" doc:"folder of weight files, instead of timm's local cache"`
+	Modules     string   `toml:"modules" optional:"yes" doc:"folder of finished modules, NAME.pt as \"sat zoo export\" writes them, instead of exporting"`
 }
 
 // Model is one network, or one per seed.

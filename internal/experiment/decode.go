@@ -43,7 +43,7 @@ func (d *decoder) atValue(path, hint, format string, args ...any) {
 
 func (d *decoder) note(path string, where span, message, hint string) {
 	d.noted[path] = true
-	d.problems = append(d.problems, d.src.problem(where, message, hint))
+	d.problems = append(d.problems, d.src.problemAt(path, where, message, hint))
 }
 
 // label is a path as messages show it: without the numbers of elements, which the line tells better.

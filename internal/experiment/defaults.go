@@ -9,6 +9,7 @@ var defaults = map[reflect.Type]any{
 	typeOf[Config](): Config{Device: "cpu", Threads: 1, Batch: 64, Precision: "float32"},
 	typeOf[Data]():   Data{Train: "train", Val: "val", Labels: "given", OnBadImage: "stop"},
 	typeOf[Subset](): Subset{Mode: "all"},
+	typeOf[Zoo]():    Zoo{Weights: "pretrained"},
 	typeOf[Attack](): Attack{
 		Method: "pgd", Epsilon: fraction("8/255"), Norm: "Linf", StepSize: fraction("0.1"), StepUnit: "pixel", Restarts: 1, Select: "last",
 		Loss: "cross-entropy", Target: "none", Targets: 9, Queries: 5000, Survivors: "clean", RNG: "keyed", NaN: "stop",

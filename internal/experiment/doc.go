@@ -26,6 +26,12 @@
 // seeds stands for several models (Config.Members). A recipe may inherit another. Relative paths are relative to the
 // working directory, also in the resolved file. No environment variable changes a number.
 //
+// Load takes KEY=VALUE texts of the command line (--set) in place of what the file says: the same file serves a rehearsal
+// on small data, and the resolved file shows what was run. A mistake in one is reported with it instead of with a line.
+//
+// [zoo] names networks of a registry that this package does not know; whoever resolves them reports unknown ones with
+// Config.Problem.
+//
 // The package does not look at the world: that a path exists is a warning of Config.Check, that a timm name exists
 // is for the exporter to say.
 package experiment

@@ -137,8 +137,13 @@ func TestProblem(t *testing.T) {
 		"subset all with fraction":   {minimal + "[data.subset]\nfraction=0.5\nmode=\"all\"\n", 9, "every image"},
 		"count of what":              {minimal + "[data.subset]\ncount=10\n", 8, "what is counted"},
 		"fraction above one":         {minimal + "[data.subset]\nfraction=1.5\n", 8, "at most 1"},
-		"prepare of something else":  {"[data]\npath=\"a\"\nprepare=\"cifar\"\n[[model]]\ntimm=\"a\"", 3, `so far only "digits"`},
-		"labels predicted":           {"[data]\npath=\"a\"\nlabels=\"predicted\"\n[[model]]\ntimm=\"a\"", 3, `so far only "given"`},
+		"prepare of something else":  {"[data]\npath=\"a\"\nprepare=\"cifar\"\n[[model]]\ntimm=\"a\"", 3, `one of: digits, photographs`},
+		"labels guessed":             {"[data]\npath=\"a\"\nlabels=\"guessed\"\n[[model]]\ntimm=\"a\"", 3, `one of: given, predicted`},
+		"predicted and given labels": {"[data]\nimages=\"a\"\nlabels=\"predicted\"\nlabels_file=\"y\"\n[[model]]\ntimm=\"a\"", 4, "means nothing"},
+		"zoo without names":          {minimal + "[zoo]\nweights=\"random\"", 7, "names no network"},
+		"zoo of no weights":          {minimal + "[zoo]\nnames=[\"a\"]\nweights=\"trained\"", 9, "one of: pretrained, random"},
+		"checkpoints of random":      {minimal + "[zoo]\nnames=[\"a\"]\nweights=\"random\"\ncheckpoints=\"c\"", 10, "means nothing"},
+		"checkpoints and modules":    {minimal + "[zoo]\nnames=[\"a\"]\nmodules=\"m\"\ncheckpoints=\"c\"", 10, "both"},
 		"split with a path":          {"[data]\npath=\"a\"\nval=\"../b\"\n[[model]]\ntimm=\"a\"", 3, "split"},
 		"one bracket":                {"[data]\npath=\"a\"\n[model]\ntimm=\"a\"", 3, "two brackets"},
 		"model is a number":          {"model = 3\n[data]\npath=\"a\"\n", 1, "an array"},
@@ -220,6 +225,40 @@ func TestProblem(t *testing.T) {
 			}
 			t.Errorf("no problem in line %d says %q:\n%v", c.line, c.part, &experiment.Problems{List: list})
 		})
+	}
+}
+
+// TestSet: a value of the command line takes the place of the file's, and a mistake in it is shown there.
+func TestSet(t *testing.T) {
+	text := minimal + "[data.subset]\nfraction=0.1\n[zoo]\nnames=[\"a\"]\n"
+	c, err := experiment.Parse("exp.toml", text, "name=other", "data.path=/some where/2024", `data.subset={mode = "all"}`, "attack.epsilon=4/255",
+		"attack.steps=3", "sweep.epsilon=[\"1/255\"]", `zoo.names=["b", "c"]`, "zoo.weights=random", "report.paper=false", "report.title=2024-01-01")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []any{c.Name, c.Out, c.Data.Path, c.Data.Subset.Mode, c.Attack.Epsilon.String(), c.Attack.Steps, len(c.Sweep.Epsilon),
+		strings.Join(c.Zoo.Names, " "), c.Zoo.Weights, c.Report.Paper, c.Report.Title}
+	want := []any{"other", "runs/other", "/some where/2024", "all", "4/255", 3, 1, "b c", "random", false, "2024-01-01"}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	for set, part := range map[string]string{
+		"attack.steps":        "is not KEY=VALUE",
+		"=3":                  "is not KEY=VALUE",
+		"attack.steps=many":   "wants an integer",
+		"attack.stps=3":       `did you mean "steps"?`,
+		"atack.steps=3":       `did you mean "attack"?`,
+		"model.name=c":        "change a single [[model]] in the file",
+		"data.path.deeper=3":  "data.path is not a table",
+		"data.subset=3":       "[data.subset] on a line of its own",
+		"data.subset.mode=al": "one of: per-class, uniform, all",
+		"batch=0":             "at least 1",
+	} {
+		_, err := experiment.Parse("exp.toml", text, set)
+		var many *experiment.Problems
+		if !errors.As(err, &many) || len(many.List) != 1 || many.List[0].File != "--set "+set || !strings.Contains(err.Error(), part) {
+			t.Errorf("--set %s: got\n%v\nwant one problem there that says %q", set, err, part)
+		}
 	}
 }
 
@@ -382,7 +421,7 @@ func TestCompleteFileUsesEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := []string{"images", "fraction", "keywords", "base_map", "attention", "tf", "idf", "norm", "top",
+	elsewhere := []string{"modules", "images", "fraction", "keywords", "base_map", "attention", "tf", "idf", "norm", "top",
 		"best_loss", "targets", "queries", "survivors", "rng"}
 	var visit func(typ reflect.Type)
 	visit = func(typ reflect.Type) {

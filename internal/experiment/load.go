@@ -17,9 +17,9 @@ import (
 // maxFile is far more than any experiment needs: a description of 10,000 models has some megabytes.
 const maxFile = 16 << 20
 
-// Load reads the experiment file at path. Its error is *Problems, with everything that is wrong, also when the file
-// cannot be read.
-func Load(path string) (*Config, error) {
+// Load reads the experiment file at path. Each of set is KEY=VALUE and takes the place of what the file says, see
+// replace. Its error is *Problems, with everything that is wrong, also when the file cannot be read.
+func Load(path string, set ...string) (*Config, error) {
 	info, err := os.Stat(path)
 	whole := func(message, hint string) error {
 		return &Problems{List: []Problem{{File: path, Message: message, Hint: hint}}, cause: err}
@@ -40,11 +40,11 @@ func Load(path string) (*Config, error) {
 		}
 		return nil, whole("cannot be read: "+cause.Error(), "")
 	}
-	return Parse(path, string(text))
+	return Parse(path, string(text), set...)
 }
 
 // Parse is Load for a text; file is its name in messages, and the run's name where the text gives none.
-func Parse(file, text string) (*Config, error) {
+func Parse(file, text string, set ...string) (*Config, error) {
 	var raw map[string]any
 	text = strings.TrimPrefix(text, "\ufeff") // a mark that some editors set
 	if _, err := toml.Decode(text, &raw); err != nil {
@@ -53,6 +53,12 @@ func Parse(file, text string) (*Config, error) {
 	d := newDecoder(scan(file, text))
 	for _, path := range d.src.twice {
 		d.atKey(path, "keep one of them", "%s has a value already", label(path))
+	}
+	if raw == nil {
+		raw = map[string]any{}
+	}
+	for _, s := range set {
+		d.replace(raw, s)
 	}
 	c := new(Config)
 	root := reflect.ValueOf(c).Elem()

@@ -9,8 +9,9 @@ import (
 type source struct {
 	file  string
 	text  string
-	spots map[string]spot // by path: "attack.epsilon", "model[2].args.depth", "sweep.epsilon[0]"
-	twice []string        // paths that get a value although they have one, which the TOML library lets pass in places
+	spots map[string]spot   // by path: "attack.epsilon", "model[2].args.depth", "sweep.epsilon[0]"
+	twice []string          // paths that get a value although they have one, which the TOML library lets pass in places
+	set   map[string]string // paths that the command line gives another value, with its words
 }
 
 // spot is where something stands. For a table or an element of an array of tables, key is the key in its header.

@@ -82,7 +82,7 @@ func (r *runner) attack(ctx context.Context) error {
 }
 
 func (r *runner) attackShard(ctx context.Context, w *torch.Worker, a Attack, m *member, shard [2]int, unit store.Unit, advance func(float64)) error {
-	numbers, err := r.correct(m, shard[0], shard[1])
+	numbers, classes, err := r.correct(m, shard)
 	if err != nil {
 		return err
 	}
@@ -118,9 +118,9 @@ func (r *runner) attackShard(ctx context.Context, w *torch.Worker, a Attack, m *
 				if err != nil {
 					return err
 				}
-				y, ids := make([]int64, len(batch)), make([]string, len(batch))
+				y, ids := classes[from:from+len(batch)], make([]string, len(batch))
 				for k, i := range batch {
-					y[k], ids[k] = r.eval.Labels[i], r.eval.IDs[i]
+					ids[k] = r.eval.IDs[i]
 				}
 				progress := proportional(perImage*float64(len(batch)), advance)
 				var result attacks.Result

@@ -19,6 +19,13 @@
 // training diverges, its file is damaged) is left out from there on and named in the result, and the run ends with
 // ErrPartial; a cause outside the models (a full disk, an interrupt) ends the run at once with everything finished kept.
 //
+// # Runs without labels
+//
+// With labels = "predicted" (experiment.PredictedLabels) y_m is model m's own clean prediction: every image is right for
+// every model, the attack on m leads away from y_m, and an image fools a target when its prediction is not that of the
+// target's clean image. The models need not have classes in common, and the folder no class folders. Result files say so
+// (labels in their meta files and in run.json), accuracies are empty, and nothing is set beside the paper's values.
+//
 // # Files of a run
 //
 //	DIR/experiment.toml   the fully resolved experiment

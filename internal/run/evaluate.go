@@ -85,6 +85,9 @@ func (r *runner) evaluateModel(ctx context.Context, w *torch.Worker, m *member, 
 
 // checkClasses refuses a model whose outputs cannot be the data's classes, before its predictions become nonsense.
 func (r *runner) checkClasses(m *member, model *zoo.Model) error {
+	if r.eval.Labels == nil {
+		return nil // a model's own predictions fit it
+	}
 	if largest := slices.Max(r.eval.Labels); int(largest) >= model.Classes() {
 		return fmt.Errorf("%s has %d classes, but labels go up to %d: give it the data set it was trained for", m.Name, model.Classes(), largest)
 	}
@@ -132,17 +135,17 @@ func (r *runner) predictions(m *member) ([]int32, error) {
 	return table.Classes[0], nil
 }
 
-// correct returns the numbers, in [from, to), of the images that m classifies correctly.
-func (r *runner) correct(m *member, from, to int) ([]int, error) {
+// correct returns the numbers of the images of a shard that m classifies correctly, and their classes.
+func (r *runner) correct(m *member, shard [2]int) (numbers []int, classes []int64, err error) {
 	predicted, err := r.predictions(m)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var numbers []int
-	for i := from; i < to; i++ {
-		if int64(predicted[i]) == r.eval.Labels[i] {
-			numbers = append(numbers, i)
+	right := r.eval.right(predicted)
+	for i := shard[0]; i < shard[1]; i++ {
+		if int64(predicted[i]) == right[i] {
+			numbers, classes = append(numbers, i), append(classes, right[i])
 		}
 	}
-	return numbers, nil
+	return numbers, classes, nil
 }

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,13 +49,13 @@ func export(ctx context.Context, home string, jobs []zoo.Job, out string, progre
 	return exporter.Export(ctx, jobs, out, progress)
 }
 
-// PrepareDigits has the exporter's environment write the handwritten digits as an image folder, unless they are there
-// complete.
-func PrepareDigits(ctx context.Context, home, dir string) error {
+// prepareImages has the exporter's environment write one of its image folders (data.prepare: "digits" or "photographs"),
+// unless that is there complete.
+func prepareImages(ctx context.Context, home, what, dir string) error {
 	if err := checkExporter(home); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, ExporterPython(home), script(home, "digits.py"), "--out", dir)
+	cmd := exec.CommandContext(ctx, ExporterPython(home), script(home, what+".py"), "--out", dir)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 5 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C at the terminal reaches it through ctx, once
@@ -64,14 +65,20 @@ func PrepareDigits(ctx context.Context, home, dir string) error {
 	}
 	if err != nil {
 		text := strings.TrimSpace(string(output))
-		return fmt.Errorf("digits.py: %w: %s", err, text[strings.LastIndexByte(text, '\n')+1:])
+		return fmt.Errorf("%s.py: %w: %s", what, err, text[strings.LastIndexByte(text, '\n')+1:])
 	}
 	return nil
 }
 
+// timm067 is the folder in which set-up leaves timm 0.6.7.
+func timm067(home string) string { return filepath.Join(home, "third_party", "timm067") }
+
 // job is what the exporter needs to make the module of m. A natively trained network gets the data's classes.
-func (m *Member) job(classes int) zoo.Job {
+func (m *Member) job(home string, classes int) (zoo.Job, error) {
 	e, d := m.Export, m.Describe
+	if e.Entry != nil {
+		return e.registered(home, d)
+	}
 	job := zoo.Job{Name: e.Name, Kwargs: e.Arguments, Interpolation: d.Interpolation, CropPct: d.CropPct,
 		Mean: d.Mean, Std: d.Std, Components: m.Components, Seed: e.Seed}
 	if strings.HasPrefix(e.Timm, "models.") {
@@ -88,19 +95,46 @@ func (m *Member) job(classes int) zoo.Job {
 	if m.Recipe != nil {
 		job.NumClasses = classes
 	}
-	return job
+	return job, nil
+}
+
+// registered is the job of a network of the registry. d overrides its preprocessing.
+func (e *Network) registered(home string, d zoo.Description) (zoo.Job, error) {
+	job, err := e.Entry.Job(e.Seed, timm067(home))
+	if err != nil {
+		return job, err
+	}
+	job.Name = e.Name
+	if e.Pretrained {
+		job.Weights, job.Checkpoints = "pretrained", e.Checkpoints
+	}
+	if d.Height > 0 {
+		job.InputSize = []int{3, d.Height, d.Width}
+	}
+	if d.Mean != nil {
+		job.Mean, job.Std = d.Mean, d.Std
+	}
+	job.CropPct, job.Interpolation = cmp.Or(d.CropPct, job.CropPct), cmp.Or(d.Interpolation, job.Interpolation)
+	return job, nil
 }
 
 // export makes the modules that come from timm. Members that differ only by the seed of their training share one.
 func (r *runner) export(ctx context.Context) error {
 	units := map[string]store.Unit{} // by the name of the file
 	var jobs []zoo.Job
+	var failures []Failure
 	for _, m := range r.members {
 		if m.Export == nil {
 			continue
 		}
-		job := m.job(r.classes)
-		key, err := store.NewKey("export", job, map[string]string{"exporter": exporterVersion})
+		job, err := m.job(r.Home, r.classes)
+		if err != nil {
+			failures = append(failures, Failure{string(StageExport), m.Name, err.Error()})
+			continue
+		}
+		identity := job
+		identity.TimmPath = "" // where timm lies on this machine; its version follows from the network
+		key, err := store.NewKey("export", identity, map[string]string{"exporter": exporterVersion})
 		if err != nil {
 			return err
 		}
@@ -121,7 +155,7 @@ func (r *runner) export(ctx context.Context) error {
 		jobs = append(jobs, job)
 	}
 	if len(jobs) == 0 {
-		return nil
+		return r.leaveOut(StageExport, failures)
 	}
 	r.Progress.Begin(string(StageExport), float64(len(jobs)), 0)
 	// The exporter names files by the model alone; they get their unit's name when they are complete.
@@ -156,7 +190,6 @@ func (r *runner) export(ctx context.Context) error {
 		return failed
 	}
 	r.Progress.End(fmt.Sprintf("%d modules from timm", exported))
-	var failures []Failure
 	for _, m := range r.members {
 		if m.Export != nil && refused[m.Export.Name] != "" {
 			failures = append(failures, Failure{string(StageExport), m.Name, refused[m.Export.Name]})

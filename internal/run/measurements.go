@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"sat/analysis"
+	"sat/internal/experiment"
 	"sat/internal/store"
 )
 
@@ -104,9 +105,18 @@ func (r *runner) recall() (*measurements, error) {
 				"\"sat transfer\" or \"sat run\" runs it", a)
 		}
 	}
+	if (m.Images.Labels == nil) != r.predicted() {
+		return nil, fmt.Errorf("%s was measured with labels = %q, and the experiment says %q; \"sat transfer\" or \"sat run\" measures again",
+			r.Dir, map[bool]string{true: experiment.PredictedLabels, false: "given"}[m.Images.Labels == nil], r.Data.Labels)
+	}
 	r.eval = &m.Images
+	before := r.members // of the stages that this execution went through, which know their modules
 	r.members = nil
 	for _, c := range m.Clean {
+		if k := slices.IndexFunc(before, func(b *member) bool { return b.Name == c.Model }); k >= 0 {
+			r.members = append(r.members, before[k])
+			continue
+		}
 		i := slices.IndexFunc(r.Spec.Members, func(s Member) bool { return s.Name == c.Model })
 		if i < 0 {
 			return nil, fmt.Errorf("model %s was measured but is not in the experiment any more; \"sat transfer\" or \"sat run\" brings both together", c.Model)
@@ -134,15 +144,15 @@ func (r *runner) tables(m *measurements, s settingOutcome) (*analysis.Tables, er
 	n := m.Images.Len()
 	t := &analysis.Tables{Images: n}
 	index := map[string]int{}
-	correct := make([][]bool, len(m.Clean))
+	correct, right := make([][]bool, len(m.Clean)), make([][]int64, len(m.Clean))
 	for i, c := range m.Clean {
 		predicted, err := r.outcomes(m, c.File)
 		if err != nil {
 			return nil, fmt.Errorf("clean predictions of %s: %w", c.Model, err)
 		}
-		correct[i] = make([]bool, n)
+		correct[i], right[i] = make([]bool, n), m.Images.right(predicted)
 		for k := range predicted {
-			correct[i][k] = int64(predicted[k]) == m.Images.Labels[k]
+			correct[i][k] = int64(predicted[k]) == right[i][k]
 		}
 		index[c.Model] = i
 		t.Models = append(t.Models, c.Model)
@@ -154,16 +164,16 @@ func (r *runner) tables(m *measurements, s settingOutcome) (*analysis.Tables, er
 		if err != nil {
 			return nil, fmt.Errorf("images of %s shown to %s: %w", o.Source, o.Target, err)
 		}
-		source := index[o.Source]
+		source, target := index[o.Source], index[o.Target]
 		wrong := make([]bool, n)
 		for k, class := range predicted {
 			if correct[source][k] == (class == notAttacked) {
 				return nil, fmt.Errorf("%w: %s: image %s should be attacked exactly if %s classifies it correctly",
 					store.ErrCorrupt, o.File, m.Images.IDs[k], o.Source)
 			}
-			wrong[k] = correct[source][k] && int64(class) != m.Images.Labels[k]
+			wrong[k] = correct[source][k] && int64(class) != right[target][k]
 		}
-		t.Wrong[source][index[o.Target]] = analysis.NewBits(wrong)
+		t.Wrong[source][target] = analysis.NewBits(wrong)
 	}
 	return t, nil
 }
@@ -178,6 +188,14 @@ func (r *runner) controls(m *measurements, t *analysis.Tables) (rows [][]string,
 	for i, name := range t.Models {
 		index[name] = i
 	}
+	right := map[string][]int64{}
+	for _, c := range m.Clean {
+		clean, err := r.outcomes(m, c.File)
+		if err != nil {
+			return nil, fmt.Errorf("clean predictions of %s: %w", c.Model, err)
+		}
+		right[c.Model] = m.Images.right(clean)
+	}
 	marked := 0
 	for _, o := range m.Controls {
 		predicted, err := r.outcomes(m, o.File)
@@ -189,7 +207,7 @@ func (r *runner) controls(m *measurements, t *analysis.Tables) (rows [][]string,
 			inBoth := t.Correct[index[o.Source]][k/64]&t.Correct[index[o.Target]][k/64]>>(k%64)&1 != 0
 			if inBoth {
 				both++
-				if int64(class) != m.Images.Labels[k] {
+				if int64(class) != right[o.Target][k] {
 					wrong++
 				}
 			}

@@ -14,10 +14,12 @@ func (s *Spec) CheckNames() error {
 			return fmt.Errorf("model %s: %w; rename the file", m.Path, err)
 		}
 		other, ok := paths[m.Name]
-		if ok && other == m.Path {
+		switch {
+		case ok && (other == "" || m.Path == ""):
+			return fmt.Errorf("two models are called %q", m.Name)
+		case ok && other == m.Path:
 			return fmt.Errorf("%s is given twice", m.Path)
-		}
-		if ok {
+		case ok:
 			return fmt.Errorf("%s and %s are both called %q: rename one of the files", other, m.Path, m.Name)
 		}
 		paths[m.Name] = m.Path

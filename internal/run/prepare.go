@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"sat/attacks"
 	"sat/internal/data"
+	"sat/internal/experiment"
 	"sat/internal/store"
 	"sat/torch"
 	"sat/zoo"
@@ -32,7 +34,7 @@ type member struct {
 // evaluation is the list of evaluation images: what every model is compared on.
 type evaluation struct {
 	IDs          []string `json:"ids"`
-	Labels       []int64  `json:"labels"`
+	Labels       []int64  `json:"labels"`  // null in a run with predicted labels
 	Classes      int      `json:"classes"` // of the folder; 0 if the labels came from a file
 	ImagesDigest string   `json:"digest"`
 }
@@ -43,19 +45,32 @@ func (e *evaluation) Len() int { return len(e.IDs) }
 // Digest identifies the list and its labels; results of different lists must never be mixed.
 func (e *evaluation) Digest() string { return e.ImagesDigest }
 
+// right returns the classes that count as right for the model that predicted these on the clean images: the labels, or
+// without labels its own predictions.
+func (e *evaluation) right(predicted []int32) []int64 {
+	if e.Labels != nil {
+		return e.Labels
+	}
+	right := make([]int64, len(predicted))
+	for i, class := range predicted {
+		right[i] = int64(class)
+	}
+	return right
+}
+
 // prepare makes the data if the experiment says how, and sets up the members.
 func (r *runner) prepare(ctx context.Context) error {
 	for _, m := range r.Spec.Members {
 		r.members = append(r.members, &member{Member: m, module: m.Path})
 	}
-	if r.Data.Prepare == "digits" {
+	if r.Data.Prepare != "" {
 		// The script looks for itself whether the folder is complete.
-		if err := PrepareDigits(ctx, r.Home, r.Data.Path); err != nil {
-			return fmt.Errorf("prepare digits: %w", err)
+		if err := prepareImages(ctx, r.Home, r.Data.Prepare, r.Data.Path); err != nil {
+			return fmt.Errorf("prepare %s: %w", r.Data.Prepare, err)
 		}
 	}
 	if r.Data.Path != "" {
-		folder, err := r.folder(r.Data.Val)
+		folder, err := r.validation()
 		if err != nil {
 			return err
 		}
@@ -64,6 +79,9 @@ func (r *runner) prepare(ctx context.Context) error {
 	for _, m := range r.members {
 		if m.Path == "" {
 			continue
+		}
+		if err := m.checkWeights(); err != nil {
+			return err
 		}
 		digest, err := store.FileDigest(m.Path)
 		if err != nil {
@@ -83,9 +101,35 @@ func (r *runner) folder(split string) (*data.Folder, error) {
 	return data.OpenFolder(r.Data.Path, data.FolderOptions{Split: split})
 }
 
+// validation lists the images that models are compared on. A run with predicted labels needs no class folders.
+func (r *runner) validation() (*data.Folder, error) {
+	return data.OpenFolder(r.Data.Path, data.FolderOptions{Split: r.Data.Val, Flat: r.predicted()})
+}
+
+// predicted reports whether the run goes without labels, see experiment.PredictedLabels.
+func (r *runner) predicted() bool { return r.Data.Labels == experiment.PredictedLabels }
+
+// checkWeights refuses a module of the registry whose weights are not of the kind that the experiment asks for.
+func (m *Member) checkWeights() error {
+	if m.Weights == "" {
+		return nil
+	}
+	manifest, err := zoo.ReadManifest(m.Path)
+	if errors.Is(err, zoo.ErrNoManifest) {
+		return nil // a file of the user's own, which says nothing about its weights
+	}
+	if err == nil && !strings.HasPrefix(manifest.Weights.Source, m.Weights) {
+		err = fmt.Errorf("%s holds weights of the kind %q, but the experiment asks for %q (zoo.weights)", m.Path, manifest.Weights.Source, m.Weights)
+	}
+	if err != nil {
+		return fmt.Errorf("model %s: %w", m.Name, err)
+	}
+	return nil
+}
+
 // evaluationFolder is the validation split, reduced to the subset.
 func (r *runner) evaluationFolder() (*data.Folder, error) {
-	folder, err := r.folder(r.Data.Val)
+	folder, err := r.validation()
 	if err != nil {
 		return nil, err
 	}
@@ -183,8 +227,12 @@ func (r *runner) openImages(ctx context.Context) error {
 	return nil
 }
 
-// relabel applies labels_file.
+// relabel applies labels_file, or takes the labels away.
 func (r *runner) relabel(ctx context.Context, set *data.Set) error {
+	if r.predicted() {
+		set.Labels = nil
+		return nil
+	}
 	if r.Data.LabelsFile == "" {
 		return nil
 	}
@@ -207,7 +255,7 @@ func (r *runner) openArray(ctx context.Context) error {
 	if err := r.relabel(ctx, set); err != nil {
 		return err
 	}
-	if set.Labels == nil {
+	if set.Labels == nil && !r.predicted() {
 		return fmt.Errorf("images %s have no labels; give them with --labels or labels_file", r.Data.Images)
 	}
 	for _, m := range r.members {
@@ -237,7 +285,7 @@ func (r *runner) setEvaluation(set *data.Set) error {
 		return nil
 	}
 	r.eval = &evaluation{IDs: set.IDs, Labels: set.Labels, ImagesDigest: digest}
-	if r.Data.LabelsFile == "" {
+	if r.Data.LabelsFile == "" && !r.predicted() {
 		r.eval.Classes = len(set.Classes)
 	}
 	return nil

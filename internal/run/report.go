@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"sat/analysis/report"
@@ -97,19 +98,23 @@ func (r *runner) writeRun() error {
 		SchemaVersion: schemaVersion, Name: r.Name, Title: r.Title, Experiment: r.Experiment, Seed: r.Seed,
 		Finished: time.Now().UTC().Truncate(time.Second), Attack: attack,
 		Similarity: map[string]any{"floor": r.Scores.Floor, "resamples": r.Scores.Bootstrap, "level": 0.95, "clean": r.Transfer.Clean},
-		Data:       map[string]any{"eval_images": r.eval.Len(), "classes": r.classes, "digest": r.eval.Digest()},
+		Data:       map[string]any{"eval_images": r.eval.Len(), "classes": r.classes, "digest": r.eval.Digest(), "labels": r.Data.Labels},
 		Settings: map[string]map[string]any{
 			"execution": {"device": r.Device.String(), "threads": r.Threads, "batch": r.Batch, "precision": r.Precision.String()},
 			"transfer":  {"resize": r.Transfer.Resize, "antialias": r.Transfer.Antialias, "clean": r.Transfer.Clean},
 		},
 		Versions: Versions(), Machine: machine(r.Workers), Timings: r.timings,
 		Warnings: append([]string{}, r.out.Warnings...), Failures: append([]Failure{}, r.out.Failures...), PathsOnly: true,
-		WithoutPaper: !r.PaperValue,
+		WithoutPaper: !r.PaperValue || r.predicted(), // the paper's models know the right answer
 	}
 	file.Versions["sat"] = Version()
-	if r.Data.Prepare == "digits" {
+	switch r.Data.Prepare {
+	case "digits":
 		file.Data["name"], file.Data["natural"] = "handwritten digits", true
 		file.Data["description"] = "1,797 handwritten digits, 8x8 pixels (UCI Optical Recognition of Handwritten Digits, as scikit-learn ships them)"
+	case "photographs":
+		file.Data["name"], file.Data["natural"] = "photographs", true
+		file.Data["description"] = "two photographs that scikit-learn ships, 640x427 pixels, and a part of each"
 	}
 	if r.Data.Path != "" {
 		if training, err := data.OpenFolder(r.Data.Path, data.FolderOptions{Split: r.Data.Train}); err == nil {
@@ -125,7 +130,7 @@ func (r *runner) writeRun() error {
 		manifest, err := zoo.ReadManifest(m.module)
 		if err == nil {
 			entry["input_size"] = fmt.Sprintf("%dx%d", manifest.InputSize[1], manifest.InputSize[2])
-			if manifest.Weights.Source != "random" {
+			if !strings.HasPrefix(manifest.Weights.Source, "random") {
 				file.PathsOnly = false
 			}
 			file.Data["image_size"] = fmt.Sprintf("%dx%d", manifest.InputSize[1], manifest.InputSize[2])

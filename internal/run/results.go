@@ -2,6 +2,7 @@ package run
 
 import (
 	"io"
+	"math"
 	"path/filepath"
 	"strconv"
 
@@ -17,9 +18,15 @@ import (
 type accuracy struct {
 	model      string
 	n, correct int
+	unknown    bool // without labels nobody can say
 }
 
-func (a accuracy) percent() float64 { return 100 * float64(a.correct) / float64(a.n) }
+func (a accuracy) percent() float64 {
+	if a.unknown {
+		return math.NaN()
+	}
+	return 100 * float64(a.correct) / float64(a.n)
+}
 
 // writeScores puts the result files of the similarity stage into dir.
 func writeScores(dir string, meta studies.Meta, s *analysis.Scores, accuracies []accuracy) error {

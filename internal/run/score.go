@@ -41,7 +41,7 @@ func (r *runner) similarity(ctx context.Context) error {
 		folder, dir := sweepFolder(setting.Attack), filepath.Join(r.Dir, "sweep", sweepFolder(setting.Attack))
 		if i == 0 {
 			for k, name := range counts.Models {
-				accuracies = append(accuracies, accuracy{model: name, n: counts.Images, correct: counts.NBoth[k][k]})
+				accuracies = append(accuracies, accuracy{model: name, n: counts.Images, correct: counts.NBoth[k][k], unknown: r.predicted()})
 			}
 			folder, dir = "", r.Similarity
 			if r.Scores.Bootstrap > 0 {
@@ -105,7 +105,7 @@ func (r *runner) meta(m *measurements, a Attack, s *analysis.Scores) studies.Met
 		"attack": a.meta(), "numerics": m.Numerics,
 		"transfer":   map[string]any{"resize": r.Transfer.Resize, "antialias": r.Transfer.Antialias, "clean": r.Transfer.Clean},
 		"similarity": map[string]any{"floor": r.Scores.Floor, "resamples": r.Scores.Bootstrap, "seed": r.Scores.Seed, "level": 0.95},
-		"seed":       r.Seed, "versions": Versions(),
+		"labels":     r.Data.Labels, "seed": r.Seed, "versions": Versions(),
 	}
 }
 

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"fmt"
 	"path/filepath"
 	"runtime"
 
@@ -49,15 +50,18 @@ type Member struct {
 	Recipe     *experiment.Recipe // train natively; nil to use the module as it is
 	Seed       uint64
 	Components map[string]string // the paper's 13 components, for features.csv; nil if unknown
+	Weights    string            // kind of weights that the file must hold, "random" or "pretrained"; "" for any
 }
 
 // Network describes a module that the exporter makes from timm.
 type Network struct {
-	Name       string // of the file; the seeds of a natively trained member share it
-	Timm       string // name for timm.create_model, or the path of a class inside timm: "models.mlp_mixer.MlpMixer"
-	Arguments  map[string]any
-	Pretrained bool
-	Seed       uint64
+	Name        string     // of the file; the seeds of a natively trained member share it
+	Entry       *zoo.Entry // of the registry, which knows weights and preprocessing; or
+	Timm        string     // name for timm.create_model, or the path of a class inside timm: "models.mlp_mixer.MlpMixer"
+	Arguments   map[string]any
+	Pretrained  bool
+	Checkpoints string // folder of weight files; "" for timm's local cache
+	Seed        uint64
 }
 
 // FromConfig resolves an experiment file. Paths in it are relative to the current folder, as on a command line.
@@ -89,8 +93,17 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 		}
 		s.Sweep = append(s.Sweep, a)
 	}
+	if s.Members, err = registered(c); err != nil {
+		return Spec{}, err
+	}
 	for _, m := range c.Members() {
 		s.Members = append(s.Members, memberOf(c, m))
+	}
+	if err := s.CheckNames(); err != nil {
+		return Spec{}, c.Problem("zoo.names", "leave one of them out, or give it another name", "%v", err)
+	}
+	if o := c.Analysis.Clusters; o != nil && o.K > len(s.Members) {
+		return Spec{}, c.Problem("analysis.clusters.k", fmt.Sprintf("at most %d", len(s.Members)), "%d clusters of %d models", o.K, len(s.Members))
 	}
 	if o := c.Analysis.Clusters; o != nil {
 		s.Clusters = &analysis.ClusterOptions{
@@ -106,36 +119,6 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 		}
 	}
 	return s, nil
-}
-
-// memberOf resolves one model of the file.
-func memberOf(c *experiment.Config, e experiment.Member) Member {
-	m := e.Model
-	out := Member{Name: e.Name, Group: e.Group, Path: m.Path, Seed: e.Seed, Recipe: e.Recipe, Components: m.Components,
-		Describe: zoo.Description{
-			Mean: float32s(m.Mean), Std: float32s(m.Std), Height: m.InputSize.Height, Width: m.InputSize.Width,
-			CropPct: m.CropPct, Interpolation: m.Interpolation,
-		}}
-	if m.Timm == "" {
-		return out
-	}
-	out.Export = &Network{Name: m.Name, Timm: m.Timm, Arguments: m.Args, Pretrained: m.Weights == "pretrained", Seed: c.Seed}
-	if m.Recipe == "" {
-		// Without native training a seed is another set of random weights, so another file.
-		out.Export.Name, out.Export.Seed = e.Name, e.Seed
-	}
-	return out
-}
-
-func float32s(values []float64) []float32 {
-	if values == nil {
-		return nil
-	}
-	out := make([]float32, len(values))
-	for i, v := range values {
-		out[i] = float32(v)
-	}
-	return out
 }
 
 // MemberNames lists the models in the order of the results.

@@ -181,7 +181,7 @@ func (r *runner) showAdversarial(ctx context.Context, w *torch.Worker, model *zo
 }
 
 func (r *runner) transferShard(ctx context.Context, w *torch.Worker, model *zoo.Model, t pending, shard [2]int, classes []int32, advance func(float64)) error {
-	numbers, err := r.correct(t.source, shard[0], shard[1])
+	numbers, _, err := r.correct(t.source, shard)
 	if err != nil {
 		return err
 	}
