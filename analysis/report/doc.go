@@ -1,5 +1,5 @@
 // Package report turns the result files of a run into figures, report.html, report.md and report.json. It reads files
-// and computes no results of its own beyond counts, means and rankings of what it read; it never runs a model. It does
+// and computes no results of its own beyond counts, means, rankings and trend lines of what it read; it never runs a model. It does
 // not choose colours by taste of the data: the similarity matrix always ends at ln 100, so two reports can be compared.
 //
 // # Files read
@@ -30,15 +30,35 @@
 //	models/NAME/curve.csv               epoch,train_loss[,val_loss][,val_top1]: accuracy as a fraction of 1
 //	run.json                            see Info
 //
+// and of each section its own files below analysis/, named as the paper's outputs: fig1_tsne.csv, fig3_importance.csv,
+// fig5_sat_vs_err.csv and so on. The file section_NAME.go of a section lists them with their columns.
+//
+// # Sections
+//
+// A family of results is one variable of type section in one file, section_NAME.go, listed in the variable sections in the
+// order of the page. To add one:
+//
+//  1. Write section_NAME.go with a section: an id, a title, a lead, the names of its files, the command that writes them,
+//     and a function read. It reads its files by [Run.analysisTable], which names file, line and column of what is wrong
+//     with them, and returns nil when they are not there: page and report.md then say "not run" and name the files.
+//  2. Return a content: blocks in reading order (texts, tables, figures, folded parts), which report.html and report.md
+//     both show; values, which are set beside the paper's by the ids of paper.csv; and data for report.json. Figures have
+//     ready forms: scatter (points, line, band, r and p), lineChart (a line per k over N), heatmap. A table with a Stem
+//     is written to figures/ and can be downloaded.
+//  3. Add the variable to sections, the paper's values to paper.csv, and the files to the synthetic zoo of the tests.
+//
 // # Files written
 //
 // report.html is one file that needs no network and works without its script; report.md has the same content as text.
-// figures/ holds each figure as SVG (text stays text), PNG (300 dots per inch) and the CSV of its numbers: figD1_sat_matrix,
-// same_vs_different, spectral_eigenvalues, figC1_spectral_distance_named, whitebox_sweep, training_curves.
+// figures/ holds each figure as SVG (text stays text), PNG (300 dots per inch), on demand PDF, and the CSV of its numbers;
+// and each table of the paper as CSV. They are named as the paper's outputs, those beyond the paper same_vs_different,
+// spectral_eigenvalues, whitebox_sweep and training_curves. The page embeds the CSV files, large ones compressed; what has
+// more than 2 MB even so stays beside the page.
 //
-// # Schema of report.json, version 1
+// # Schema of report.json, version 2
 //
-// Undefined numbers are null; lists that were not run are empty and objects null.
+// Version 2 adds results, section and value_text of items, and tables. Undefined numbers are null; lists that were not run
+// are empty and objects null.
 //
 //	schema_version, name
 //	scope      data, models, pairs, images, paper_scale (true: size and attack of the paper), paths_only (true: random
@@ -53,11 +73,19 @@
 //	           [{model,sat,ci_lo,ci_hi}], farthest}]
 //	sweep      [{epsilon, value, chosen, lowest_white_box (per cent), within_mean, across_mean, difference, p,
 //	           p_rank, permutations}]
-//	items      values of the paper: id, where, quantity, value (ours), ci_lo, ci_hi, expected, expected_hi, expected_text,
-//	           difference (to the nearest expected value), verdict, scope (ours), expected_scope
+//	results    by section that was run:
+//	           map {kl, perplexity, trustworthiness}; importance {train_r2, components [{component, mean, std, rank,
+//	           rank_paper}]}; ensembles {fig5: correlation; fig6a, fig6b, figF1: steps_as_in_the_paper of steps from k to
+//	           k + 1 clusters at equal N}; training {tab3 [{architecture, diversity, mean_sat, ci_lo, ci_hi, n_models,
+//	           n_pairs}]}; distillation {fig8a, fig8b, fig8c, figG1}; attacks {fig2a, fig2b}; stability [{method, n, ratio,
+//	           std, std_lo, std_hi, cost}]; novel {figH1, assignments [{model, method, cluster, margin, expected}]}.
+//	           A correlation has r, ci_lo, ci_hi (95 %), p, log10_p, n, spearman, slope, intercept, band_level
+//	items      values of the paper: id, section, where, quantity, value (ours) or value_text, ci_lo, ci_hi, expected,
+//	           expected_hi, expected_text, difference (to the nearest expected value), verdict, scope (ours), expected_scope
 //	settings   section to key to value, as text
 //	versions   name to version
 //	figures    paths
+//	tables     paths
 //
 // A verdict is "match" (equal as printed), "within noise" (the paper's value lies in our interval), "differs" (it does
 // not, or there is no interval) or "not run".

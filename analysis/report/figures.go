@@ -23,10 +23,25 @@ var ln100 = math.Log(100)
 func figures(r *Run) []*figure {
 	var out []*figure
 	for _, f := range []*figure{
-		satFigure(r), groupsFigure(r), eigenvalueFigure(r), distanceFigure(r), sweepFigure(r), curvesFigure(r),
+		satFigure(r), groupsFigure(r), sweepFigure(r), curvesFigure(r),
 	} {
 		if f != nil {
 			out = append(out, f)
+		}
+	}
+	for _, s := range sections {
+		if c := r.sections[s.id]; c != nil {
+			out = append(out, figuresIn(c.blocks)...)
+		}
+	}
+	return out
+}
+
+// tables returns the tables that are files of figures/.
+func tables(r *Run) (out []*dataTable) {
+	for _, s := range sections {
+		if c := r.sections[s.id]; c != nil {
+			out = append(out, tablesIn(c.blocks)...)
 		}
 	}
 	return out
@@ -196,88 +211,6 @@ func (r *Run) attackLine() string {
 		parts = append(parts, a["steps"]+"\u00a0steps")
 	}
 	return strings.Join(parts, ", ")
-}
-
-func distanceFigure(r *Run) *figure {
-	if r.Distance == nil {
-		return nil
-	}
-	hi := 0.0
-	for _, v := range r.Distance.Values {
-		hi = max(hi, v)
-	}
-	if hi == 0 {
-		hi = 1 // all models in one place: one colour, and a bar that still has a scale
-	}
-	h := &heatmap{
-		title:  "Distance of the spectral features",
-		note:   "Euclidean distance between the rows that were clustered; dark means close.",
-		matrix: r.Distance, order: r.displayOrder(), names: r.names(), clusters: r.clusterNumbers(), second: r.secondStrip(),
-		lo: 0, hi: hi, barTitle: "distance", barTicks: ticks(0, hi),
-		format: func(i, j int) string { return score(r.Distance.At(i, j)) },
-	}
-	return h.figure("figC1_spectral_distance_named", fmt.Sprintf("Heatmap of the distances between the spectral features of %s, from 0 to %.2f. "+
-		"Blocks on the diagonal are the clusters.", plural(len(r.Models), "model", "models"), hi))
-}
-
-func eigenvalueFigure(r *Run) *figure {
-	c := r.Clusters
-	if c == nil || len(c.Eigenvalues) < 2 {
-		return nil
-	}
-	rows := [][]string{{"index", "eigenvalue"}}
-	xs := make([]float64, len(c.Eigenvalues))
-	for i, v := range c.Eigenvalues {
-		xs[i] = float64(i + 1)
-		rows = append(rows, []string{strconv.Itoa(i + 1), analysis.FormatFloat(v)})
-	}
-	gap := c.Eigengap
-	if math.IsNaN(gap) && c.K < len(c.Eigenvalues) {
-		gap = c.Eigenvalues[c.K] - c.Eigenvalues[c.K-1]
-	}
-	note := fmt.Sprintf("Smallest eigenvalues of the Laplacian of the similarity graph; k = %s were used.", plural(c.K, "cluster", "clusters"))
-	alt := fmt.Sprintf("Eigenvalues 1 to %d of the graph Laplacian, rising from %.3g to %.3g. The gap after eigenvalue %d is %.3g.",
-		len(xs), c.Eigenvalues[0], c.Eigenvalues[len(xs)-1], c.K, gap)
-	const height = 2.7 * vg.Inch
-	width := vg.Length(5 * vg.Inch)
-	return &figure{Stem: "spectral_eigenvalues", Title: "Eigenvalues and eigengap", Alt: alt, CSV: csvBytes(rows), width: width, height: height,
-		draw: func(p pen) {
-			top := p.heading("Eigenvalues and eigengap", note)
-			lo, hi := min(0, c.Eigenvalues[0]), c.Eigenvalues[len(xs)-1]
-			span := max(hi-lo, 1e-9)
-			a := &panel{pen: p, x0: margin + 34, y0: margin + 30, x1: width - margin - 4, y1: top - 6,
-				xmin: 0.5, xmax: float64(len(xs)) + 0.5, ymin: lo - 0.04*span, ymax: hi + 0.08*span}
-			var at []tick
-			for i := range xs {
-				at = append(at, tick{xs[i], strconv.Itoa(i + 1)})
-			}
-			a.axes(at, ticks(a.ymin, a.ymax), true, true)
-			p.text((a.x0+a.x1)/2, margin+6, "index of the eigenvalue", lettering{size: smallSize, align: 0.5, color: muted})
-			p.text(margin+4, (a.y0+a.y1)/2, "eigenvalue", lettering{size: smallSize, align: 0.5, color: muted, upright: true})
-			if c.K < len(xs) {
-				x := a.X(float64(c.K) + 0.5)
-				below, above := a.Y(c.Eigenvalues[c.K-1]), a.Y(c.Eigenvalues[c.K])
-				p.dashed(0.8, accent, []vg.Length{3, 2}, vg.Point{X: x, Y: a.y0}, vg.Point{X: x, Y: a.y1})
-				p.line(2.2, accent, vg.Point{X: x, Y: below}, vg.Point{X: x, Y: above})
-				label := fmt.Sprintf("gap %.3f after k = %d", gap, c.K)
-				style := lettering{size: smallSize, color: accent, bold: true}
-				// Eigenvalues ascend, so the room is right of the line at the bottom and left of it at the top.
-				if x+4+textWidth(label, smallSize, true) <= a.x1 {
-					p.text(x+4, a.y0+8, label, style)
-				} else {
-					style.align = 1
-					p.text(x-4, a.y1-6, label, style)
-				}
-			}
-			a.curve(xs, c.Eigenvalues, 0.8, muted)
-			for i, v := range c.Eigenvalues {
-				fill := clusterColors[0]
-				if i >= c.K {
-					fill = undefinedFill
-				}
-				p.dot(a.X(xs[i]), a.Y(v), 2.6, fill)
-			}
-		}}
 }
 
 // groupsFigure shows the central claim: one dot per pair, pairs of one group against pairs of different groups.

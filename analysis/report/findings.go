@@ -140,8 +140,11 @@ func intervalText(iv Interval) string {
 }
 
 // formatP prints p as the project does everywhere, with raised exponents: 7.40 × 10⁻⁶.
-func formatP(p float64) string {
-	mantissa, exponent, power := strings.Cut(analysis.FormatP(math.Log10(p)), "^")
+func formatP(p float64) string { return raisedPower(analysis.FormatP(math.Log10(p))) }
+
+// raisedPower writes 10^-6 as 10⁻⁶.
+func raisedPower(s string) string {
+	mantissa, exponent, power := strings.Cut(s, "^")
 	if !power {
 		return mantissa
 	}

@@ -26,6 +26,7 @@ type heatmap struct {
 	barTicks    []tick
 	format      func(i, j int) string // prints values into the cells when there are at most printCells models
 	missing     string                // meaning of undefined cells
+	unnamed     bool                  // no names on the axes
 }
 
 // strip shows a category per model.
@@ -49,9 +50,11 @@ type heatmapLayout struct {
 	width, height                                          vg.Length
 }
 
+func (h *heatmap) labelled() bool { return !h.unnamed && len(h.order) < rasterCells }
+
 func (h *heatmap) layout() (l heatmapLayout) {
 	n := vg.Length(len(h.order))
-	labelled := len(h.order) < rasterCells
+	labelled := h.labelled()
 	nStrips := vg.Length(0)
 	if h.clusters != nil {
 		nStrips++
@@ -169,8 +172,8 @@ func (h *heatmap) draw(p pen, l heatmapLayout) {
 	column := func(k int) vg.Length { return x0 + vg.Length(k)*l.cell }
 	row := func(k int) vg.Length { return y1 - vg.Length(k)*l.cell } // top edge
 
-	labelled := n < rasterCells
-	if labelled {
+	labelled := h.labelled()
+	if n < rasterCells {
 		h.drawCells(p, l, column, row)
 	} else {
 		img := image.NewRGBA(image.Rect(0, 0, n, n))
@@ -271,18 +274,18 @@ func (h *heatmap) drawBorders(p pen, column, row func(int) vg.Length) {
 	}
 }
 
-// block is a run of rows [from, to) with one cluster.
-type block struct{ from, to int }
+// span is a run of rows [from, to) with one cluster.
+type span struct{ from, to int }
 
-func (h *heatmap) blocks() []block {
+func (h *heatmap) blocks() []span {
 	same := func(i, j int) bool { return h.clusters[i] == h.clusters[j] }
 	return runs(h.order, same)
 }
 
-func runs(order []int, same func(i, j int) bool) (out []block) {
+func runs(order []int, same func(i, j int) bool) (out []span) {
 	for k, i := range order {
 		if k == 0 || !same(i, order[k-1]) {
-			out = append(out, block{k, k})
+			out = append(out, span{k, k})
 		}
 		out[len(out)-1].to = k + 1
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // schemaVersion counts incompatible changes of report.json, whose keys doc.go describes.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // number is a float64 that is null in JSON when undefined.
 type number float64
@@ -34,10 +34,12 @@ type jsonReport struct {
 	Clusters      *jsonClusters         `json:"clusters"`
 	Models        []jsonModel           `json:"models"`
 	Sweep         []jsonSweep           `json:"sweep"`
+	Results       map[string]any        `json:"results"`
 	Items         []jsonItem            `json:"items"`
 	Settings      map[string]settingMap `json:"settings"`
 	Versions      map[string]string     `json:"versions"`
 	Figures       []string              `json:"figures"`
+	Tables        []string              `json:"tables"`
 }
 
 type jsonScope struct {
@@ -142,9 +144,11 @@ type jsonSweep struct {
 
 type jsonItem struct {
 	ID         string `json:"id"`
+	Section    string `json:"section"`
 	Where      string `json:"where"`
 	Quantity   string `json:"quantity"`
 	Value      number `json:"value"`
+	Text       string `json:"value_text,omitempty"`
 	CILo       number `json:"ci_lo"`
 	CIHi       number `json:"ci_hi"`
 	Expected   number `json:"expected"`
@@ -167,7 +171,7 @@ func encodeJSON(r *Run, figs []*figure) ([]byte, error) {
 		Scope: jsonScope{r.Info.Data.Name, len(r.Models), len(r.Pairs), r.Info.Data.EvalImages, r.paperScale(), r.Info.PathsOnly},
 		Summary: jsonSummary{all.Pairs, all.Excluded, all.Floored, len(r.pairsWith(analysis.StatusSmall)),
 			number(all.Mean), number(all.Median)},
-		Warnings: append([]string{}, r.warnings()...), Models: []jsonModel{}, Sweep: []jsonSweep{}, Items: []jsonItem{}}
+		Warnings: append([]string{}, r.warnings()...), Models: []jsonModel{}, Sweep: []jsonSweep{}, Figures: []string{}, Tables: []string{}, Items: []jsonItem{}}
 	if g := r.Groups; g != nil {
 		out.Claim = &jsonClaim{Within: jsonMeanOf(g.Within), Across: jsonMeanOf(g.Across), Groups: []jsonMean{}, Difference: number(g.Difference),
 			CILo: number(g.Interval.Lo), CIHi: number(g.Interval.Hi), P: number(g.P), PRank: number(g.PRank), Permutations: g.Permutations, Exact: g.Exact, Holds: g.holds()}
@@ -223,16 +227,25 @@ func encodeJSON(r *Run, figs []*figure) ([]byte, error) {
 		}
 		out.Sweep = append(out.Sweep, jsonSweep{s.Label, number(s.Epsilon), s.Chosen, number(low), number(s.Within), number(s.Across), number(s.Difference), number(s.P), number(s.PRank), s.Permutations})
 	}
+	out.Results = map[string]any{}
+	for _, s := range sections {
+		if c := r.sections[s.id]; c != nil && c.data != nil {
+			out.Results[s.id] = c.data
+		}
+	}
 	list, err := compare(r)
 	if err != nil {
 		return nil, err
 	}
 	for _, c := range list {
-		out.Items = append(out.Items, jsonItem{ID: c.ID, Where: c.Where, Quantity: c.Quantity, Value: number(c.Ours), CILo: number(c.Interval.Lo), CIHi: number(c.Interval.Hi),
+		out.Items = append(out.Items, jsonItem{ID: c.ID, Section: c.Section, Text: c.OursText, Where: c.Where, Quantity: c.Quantity, Value: number(c.Ours), CILo: number(c.Interval.Lo), CIHi: number(c.Interval.Hi),
 			Expected: number(c.Lo), ExpectedHi: number(c.Hi), Finding: c.Text, Difference: number(c.difference()), Verdict: c.Verdict, Scope: c.OurScope, PaperScope: c.Scope})
 	}
 	for _, f := range figs {
 		out.Figures = append(out.Figures, "figures/"+f.Stem+".svg")
+	}
+	for _, t := range tables(r) {
+		out.Tables = append(out.Tables, "figures/"+t.Stem+".csv")
 	}
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)

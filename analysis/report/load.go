@@ -21,7 +21,7 @@ func Load(dir string) (*Run, error) {
 	steps := []func(*Run) error{
 		loadMatrix, loadAccuracy, loadSelf, loadPairs, loadDirected, checkMatrix,
 		loadInfo, loadMeta, loadFeatures, loadClusters, loadDistance, loadEigenvalues, loadKeywords, loadClusterInfo, orderModels,
-		loadGroups, loadSweep, loadSweepGroups, loadCurves,
+		loadGroups, loadSweep, loadSweepGroups, loadCurves, readSections,
 	}
 	for _, step := range steps {
 		if err := step(r); err != nil {

@@ -55,25 +55,46 @@ func loadClusters(r *Run) error {
 }
 
 func loadDistance(r *Run) error {
-	path := r.path("analysis", "spectral_distance.csv")
-	m, err := readMatrix(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	m, err := r.optionalMatrix("spectral_distance.csv")
+	if m == nil {
 		return err
 	}
 	if !slices.Equal(m.Names, r.SAT.Names) {
-		return fmt.Errorf("%s: models %s are not those of sat.csv in the same order", path, strings.Join(m.Names, ", "))
+		return fmt.Errorf("%s: models %s are not those of sat.csv in the same order", r.path("analysis", "spectral_distance.csv"), strings.Join(m.Names, ", "))
+	}
+	r.Distance = m
+	return nil
+}
+
+// optionalMatrix reads a matrix of distances of analysis/; nil when it is not there.
+func (r *Run) optionalMatrix(name string) (*analysis.Matrix, error) {
+	path := r.path("analysis", name)
+	m, err := readMatrix(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
 	}
 	for k, v := range m.Values {
 		if math.IsNaN(v) || v < 0 {
 			i, j := k/m.Len(), k%m.Len()
-			return fmt.Errorf("%s:%d: %s, %s: %v is not a distance", path, i+2, m.Names[i], m.Names[j], v)
+			return nil, fmt.Errorf("%s:%d: %s, %s: %v is not a distance", path, i+2, m.Names[i], m.Names[j], v)
 		}
 	}
-	r.Distance = m
-	return nil
+	return m, nil
+}
+
+// highest is the largest distance, or 1 when all models are in one place: one colour, and a bar that still has a scale.
+func highest(m *analysis.Matrix) float64 {
+	hi := 0.0
+	for _, v := range m.Values {
+		hi = max(hi, v)
+	}
+	if hi == 0 {
+		return 1
+	}
+	return hi
 }
 
 func loadEigenvalues(r *Run) error {

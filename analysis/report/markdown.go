@@ -58,28 +58,6 @@ func markdown(r *Run, figs []*figure) ([]byte, error) {
 		line("Not run.\n")
 	}
 
-	line("## Clusters\n")
-	if c := r.Clusters; c != nil {
-		for k := 1; k <= c.K; k++ {
-			var names, words []string
-			for _, i := range r.members(k) {
-				names = append(names, r.Models[i].Name)
-			}
-			line("%d. %s", k, strings.Join(names, ", "))
-			if r.Keywords != nil {
-				for _, w := range r.Keywords[k-1] {
-					words = append(words, readable(w.Component)+": "+w.Value)
-				}
-				line("   Keywords: %s", strings.Join(words, "; "))
-			}
-		}
-		line("")
-		picture("spectral_eigenvalues")
-		picture("figC1_spectral_distance_named")
-	} else {
-		line("Not run.\n")
-	}
-
 	line("## What is near what\n\n| model | nearest | second | third | farthest | mean SAT |\n|---|---|---|---|---|--:|")
 	for _, i := range r.displayOrder() {
 		others := r.neighbours(i)
@@ -130,20 +108,22 @@ func markdown(r *Run, figs []*figure) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, section := range sections {
+		line("## %s\n\n%s\n", section.title, section.lead)
+		for _, block := range section.shown(r, list) {
+			writeBlock(&b, block)
+		}
+	}
 	if len(list) > 0 {
 		line("## Beside the paper\n")
 		if !r.paperScale() {
 			line("Another scale than the paper's 69 ImageNet models: agreement in number is not expected.\n")
 		}
-		line("| where | quantity | paper | ours | difference | verdict |\n|---|---|---|---|--:|---|")
+		t := comparisonTable()
 		for _, c := range list {
-			ours, difference := "–", "–"
-			if !math.IsNaN(c.Ours) {
-				ours = fmt.Sprintf("%.2f%s (%s)", c.Ours, intervalText(c.Interval), c.OurScope)
-				difference = differenceText(c.difference())
-			}
-			line("| %s | %s | %s (%s) | %s | %s | %s |", c.Where, cell(c.Quantity), minus(c.expected()), cell(c.Scope), ours, difference, c.Verdict)
+			t.Rows = append(t.Rows, c.row(r.paperScale()))
 		}
+		writeBlock(&b, block{Table: t})
 	}
 
 	line("\n## Settings\n")
@@ -156,6 +136,57 @@ func markdown(r *Run, figs []*figure) ([]byte, error) {
 		line("- version of %s: %s", kv.Key, kv.Value)
 	}
 	return b.Bytes(), nil
+}
+
+// writeBlock writes a block as Markdown.
+func writeBlock(b *bytes.Buffer, k block) {
+	switch {
+	case k.Heading != "":
+		fmt.Fprintf(b, "### %s\n\n", k.Heading)
+	case k.Text != "":
+		fmt.Fprintf(b, "%s\n\n", k.Text)
+	case k.Strong != "":
+		fmt.Fprintf(b, "**%s**\n\n", k.Strong)
+	case k.Note != "":
+		fmt.Fprintf(b, "%s\n\n", k.Note)
+	case k.NotRun != "":
+		fmt.Fprintf(b, "%s\n\n", k.NotRun)
+	case k.Figure != nil:
+		fmt.Fprintf(b, "![%s](figures/%s.svg)\n\n", strings.NewReplacer("[", "(", "]", ")").Replace(k.Figure.Alt), k.Figure.Stem)
+	case k.Table != nil:
+		writeTable(b, k.Table)
+	case k.Fold != nil:
+		fmt.Fprintf(b, "### %s\n\n", k.Fold.Summary)
+		for _, inner := range k.Fold.Blocks {
+			writeBlock(b, inner)
+		}
+	}
+	// Cards say what a table beside them says.
+}
+
+func writeTable(b *bytes.Buffer, t *dataTable) {
+	head, rule := "|", "|"
+	for _, c := range t.Columns {
+		head += " " + cell(c.Name) + " |"
+		if c.Number {
+			rule += "--:|"
+		} else {
+			rule += "---|"
+		}
+	}
+	fmt.Fprintf(b, "%s\n%s\n", head, rule)
+	for _, row := range t.Rows {
+		b.WriteString("|")
+		for _, c := range row {
+			text := c.Text
+			if c.Small != "" {
+				text += " (" + c.Small + ")"
+			}
+			b.WriteString(" " + cell(text) + " |")
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("\n")
 }
 
 func named(m GroupMean, name string) GroupMean { m.Name = name; return m }

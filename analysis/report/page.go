@@ -1,6 +1,8 @@
 package report
 
 import (
+	"bytes"
+	"compress/gzip"
 	"embed"
 	"encoding/base64"
 	"fmt"
@@ -8,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,15 +34,14 @@ type page struct {
 	Figures           map[string]*pageFigure // by stem; a missing one is nil
 	Claim             []claimRow
 	SweepRows         []sweepRow
-	Clusters          []clusterCard
-	ClusterNote       string
-	HasKeywords       bool
+	Sections          []pageSection
 	Near              []nearRow
 	Closest, Farthest []pairRowText
 	Models            []modelRow
 	ModelColumns      modelColumns
 	Problems          []problem
-	Comparisons       []comparisonRow
+	Comparisons       *pageBlock // nil: the run is not set beside the paper
+	comparisons       []comparison
 	SameScale         bool
 	ScopeOurs         string
 	Resamples         string
@@ -47,7 +49,7 @@ type page struct {
 	Floor             string
 	Setup             []keyValue
 	AttackRows        []comparedSetting
-	Settings          []section
+	Settings          []settingGroup
 	Versions          []keyValue
 	Machine           []keyValue
 	Timings           []timingRow
@@ -68,13 +70,35 @@ type page struct {
 	Pairs             int
 }
 
+// pageSection is a section as the template sees it.
+type pageSection struct {
+	ID, Nav, Title, Lead string
+	Blocks               []*pageBlock
+}
+
+// pageBlock is a block with what only the page adds: the embedded drawing or table.
+type pageBlock struct {
+	block
+	Drawn   *pageFigure
+	Rows    [][]pageCell
+	CSV     download // of the table
+	Inner   []*pageBlock
+	Summary string // of a folded part
+}
+
+type pageCell struct {
+	cellText
+	Number bool
+	Mark   template.CSS
+}
+
 type tile struct{ Value, Label string }
 
 type pageFigure struct {
 	Stem, Title, Alt string
 	SVG              template.HTML
-	CSV              template.URL
-	HasPNG           bool
+	CSV              download
+	HasPNG, HasPDF   bool
 	Width            float64 // pixels at full size
 }
 
@@ -88,17 +112,6 @@ type claimRow struct {
 type sweepRow struct {
 	Epsilon, Lowest, Mean, Within, Across, Difference, P, PRank string
 	Chosen                                                      bool
-}
-
-type clusterCard struct {
-	Number   int
-	Color    template.CSS
-	Members  []string
-	Keywords []keywordText
-}
-
-type keywordText struct {
-	Text, Score string
 }
 
 type nearRow struct {
@@ -126,15 +139,11 @@ type problem struct {
 	A, B, Status, Images, Fooled string
 }
 
-type comparisonRow struct {
-	Where, Quantity, Expected, Scope, Ours, OurScope, Difference, Verdict, Class string
-}
-
 type comparedSetting struct{ Name, Ours, Paper string }
 
 type keyValue struct{ Key, Value string }
 
-type section struct {
+type settingGroup struct {
 	Name   string
 	Values []keyValue
 }
@@ -176,7 +185,7 @@ func newPage(r *Run, figs []*figure, o Options) (*page, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.Figures[f.Stem] = &pageFigure{Stem: f.Stem, Title: f.Title, Alt: f.Alt, SVG: template.HTML(svg), CSV: csvURL(f.CSV), HasPNG: !o.SkipPNG, Width: f.width.Points() * pixelsPerPoint}
+		p.Figures[f.Stem] = &pageFigure{Stem: f.Stem, Title: f.Title, Alt: f.Alt, SVG: template.HTML(svg), CSV: csvDownload(f.Stem, f.CSV), HasPNG: !o.SkipPNG, HasPDF: o.PDF, Width: f.width.Points() * pixelsPerPoint}
 	}
 	m := newPageMatrix(r)
 	var err error
@@ -189,13 +198,13 @@ func newPage(r *Run, figs []*figure, o Options) (*page, error) {
 	p.fillLegend(r)
 	p.fillTop(r)
 	p.fillClaim(r)
-	p.fillClusters(r)
 	p.fillNear(r)
 	p.fillModels(r)
 	p.fillProblems(r)
 	if err := p.fillComparisons(r); err != nil {
 		return nil, err
 	}
+	p.fillSections(r)
 	p.fillSettings(r)
 	p.fillFiles(r, figs)
 	return p, nil
@@ -209,8 +218,32 @@ func mustEmbed(name string) template.CSS {
 	return template.CSS(b)
 }
 
-func csvURL(content []byte) template.URL {
-	return template.URL("data:text/csv;base64," + base64.StdEncoding.EncodeToString(content))
+// download is a file that a reader can save from the page.
+type download struct {
+	Name string
+	URL  template.URL
+	Size string // of a file beside the page, "" for one that is inside
+}
+
+// Files above plainCSV are embedded compressed; what is above largestCSV even then stays beside the page, which would
+// else be too large to open with a thousand models.
+const (
+	plainCSV   = 200 << 10
+	largestCSV = 2 << 20
+)
+
+func csvDownload(stem string, content []byte) download {
+	if len(content) <= plainCSV {
+		return download{stem + ".csv", template.URL("data:text/csv;base64," + base64.StdEncoding.EncodeToString(content)), ""}
+	}
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, _ = w.Write(content) // a bytes.Buffer takes everything
+	_ = w.Close()
+	if packed.Len() > largestCSV {
+		return download{stem + ".csv", template.URL("figures/" + stem + ".csv"), fmt.Sprintf("%.0f MB, beside this page", float64(len(content))/1e6)}
+	}
+	return download{stem + ".csv.gz", template.URL("data:application/gzip;base64," + base64.StdEncoding.EncodeToString(packed.Bytes())), ""}
 }
 
 func (p *page) fillLegend(r *Run) {
@@ -242,6 +275,41 @@ func (p *page) fillLegend(r *Run) {
 	for _, q := range r.Pairs {
 		p.HasIntervals = p.HasIntervals || Interval{q.CILo, q.CIHi}.known()
 	}
+}
+
+func (p *page) fillSections(r *Run) {
+	for _, s := range sections {
+		out := pageSection{ID: s.id, Nav: s.nav, Title: s.title, Lead: s.lead}
+		for _, b := range s.shown(r, p.comparisons) {
+			out.Blocks = append(out.Blocks, p.block(b))
+		}
+		p.Sections = append(p.Sections, out)
+	}
+}
+
+func (p *page) block(b block) *pageBlock {
+	out := &pageBlock{block: b}
+	switch {
+	case b.Figure != nil:
+		out.Drawn = p.Figures[b.Figure.Stem]
+	case b.Table != nil:
+		for _, row := range b.Table.Rows {
+			var line []pageCell
+			for k, c := range row {
+				line = append(line, pageCell{c, b.Table.Columns[k].Number, template.CSS(c.Color)})
+			}
+			out.Rows = append(out.Rows, line)
+		}
+		if b.Table.Stem != "" {
+			out.CSV = csvDownload(b.Table.Stem, b.Table.CSV)
+		}
+	case b.Fold != nil:
+		out.Summary = b.Fold.Summary
+		for _, inner := range b.Fold.Blocks {
+			out.Inner = append(out.Inner, p.block(inner))
+		}
+	}
+	return out
 }
 
 func (p *page) fillTop(r *Run) {
@@ -337,29 +405,6 @@ func (p *page) fillClaim(r *Run) {
 			row.PRank, p.HasRanks = formatP(s.PRank), true
 		}
 		p.SweepRows = append(p.SweepRows, row)
-	}
-}
-
-func (p *page) fillClusters(r *Run) {
-	c := r.Clusters
-	if c == nil {
-		return
-	}
-	for number := 1; number <= c.K; number++ {
-		card := clusterCard{Number: number, Color: template.CSS(hex(clusterColor(number)))}
-		for _, i := range r.members(number) {
-			card.Members = append(card.Members, r.Models[i].Name)
-		}
-		if r.Keywords != nil {
-			for _, k := range r.Keywords[number-1] {
-				card.Keywords = append(card.Keywords, keywordText{readable(k.Component) + ": " + k.Value, fmt.Sprintf("%.2f", k.Score)})
-			}
-		}
-		p.HasKeywords = p.HasKeywords || len(card.Keywords) > 0
-		p.Clusters = append(p.Clusters, card)
-	}
-	if a := c.Agreement; a != nil {
-		p.ClusterNote = fmt.Sprintf("Agreement with the clusters printed in the paper: adjusted Rand index %.2f, mutual information %.2f, %.0f %% of the models in matching clusters.", a.ARI, a.NMI, 100*a.Matched)
 	}
 }
 
@@ -484,18 +529,14 @@ func (p *page) fillComparisons(r *Run) error {
 		return err
 	}
 	p.SameScale = r.paperScale()
-	for _, c := range list {
-		row := comparisonRow{Where: c.Where, Quantity: c.Quantity, Expected: minus(c.expected()), Scope: c.Scope, OurScope: c.OurScope,
-			Verdict: c.Verdict, Class: strings.ReplaceAll(c.Verdict, " ", "-"), Ours: "–", Difference: "–"}
-		if !math.IsNaN(c.Ours) {
-			row.Ours = minus(printed(math.Round(c.Ours*100)/100)) + intervalText(c.Interval)
-			if !p.SameScale {
-				row.Class = "other" // no red or green for numbers that are not expected to agree
-			}
-			row.Difference = differenceText(c.difference())
+	if len(list) > 0 {
+		t := comparisonTable()
+		for _, c := range list {
+			t.Rows = append(t.Rows, c.row(p.SameScale))
 		}
-		p.Comparisons = append(p.Comparisons, row)
+		p.Comparisons = p.block(block{Table: t})
 	}
+	p.comparisons = list
 	return nil
 }
 
@@ -544,7 +585,7 @@ func (p *page) fillSettings(r *Run) {
 	p.Floor, p.Resamples, p.Level = r.Info.Similarity["floor"], r.Info.Similarity["resamples"], r.Info.Similarity["level"]
 	for _, name := range slices.Sorted(maps.Keys(r.Settings)) {
 		if values := pairsOf(r.Settings[name]); len(values) > 0 {
-			p.Settings = append(p.Settings, section{name, values})
+			p.Settings = append(p.Settings, settingGroup{name, values})
 		}
 	}
 	p.Versions, p.Machine = pairsOf(r.Info.Versions), pairsOf(r.Info.Machine)
@@ -592,14 +633,15 @@ func (p *page) fillFiles(r *Run, figs []*figure) {
 	add("similarity/pairs.csv", "each ordered pair with counts")
 	add("similarity/self.csv", "counts of the diagonal")
 	add("similarity/accuracy.csv", "top-1 accuracy of each model")
-	if r.Clusters != nil {
-		add("analysis/tab2_clusters.csv", "cluster of each model")
-	}
-	if r.Keywords != nil {
-		add("analysis/tab2_keywords.csv", "keywords of each cluster")
-	}
-	if r.Distance != nil {
-		add("analysis/spectral_distance.csv", "distances between the spectral features")
+	for _, s := range sections {
+		if r.sections[s.id] == nil {
+			continue
+		}
+		for _, name := range s.files {
+			if _, err := os.Stat(r.path("analysis", name)); err == nil {
+				add("analysis/"+name, "made the part “"+s.title+"”")
+			}
+		}
 	}
 	if r.Groups != nil {
 		add("analysis/groups.json", "the test of same against different architecture")

@@ -258,14 +258,14 @@ func TestPNGResolution(t *testing.T) {
 	}
 }
 
-var sections = []string{"similarity", "near", "claim", "clusters", "attack", "models", "paper", "settings"}
+var pageIDs = []string{"similarity", "near", "claim", "clusters", "map", "importance", "ensembles", "training", "distillation", "attacks", "stability", "novel", "catalogue", "correlations", "attack", "models", "paper", "settings"}
 
 func TestPage(t *testing.T) {
 	for name, s := range map[string]synthetic{"14 models": smallZoo(), "69 models": largeZoo(t)} {
 		t.Run(name, func(t *testing.T) {
 			dir := written(t, s)
 			page := read(t, dir, "report.html")
-			for _, id := range sections {
+			for _, id := range pageIDs {
 				if !strings.Contains(page, `<section id="`+id+`">`) {
 					t.Errorf("no section %s", id)
 				}
@@ -289,7 +289,7 @@ func TestPage(t *testing.T) {
 				t.Error("comparison with the paper lacks its scope or verdicts")
 			}
 			markdown := read(t, dir, "report.md")
-			for _, want := range []string{"## Similarity", "## Clusters", "## Beside the paper", "| Tab 3 |", s.models[0].name} {
+			for _, want := range []string{"## Similarity", "## Which models belong together?", "## Beside the paper", "| Tab 3 |", s.models[0].name} {
 				if !strings.Contains(markdown, want) {
 					t.Errorf("report.md lacks %q", want)
 				}
@@ -341,7 +341,7 @@ func TestReportJSON(t *testing.T) {
 	}
 	var report jsonReport
 	decodeJSON(t, read(t, dir, "report.json"), &report)
-	if report.SchemaVersion != 1 || report.Scope.Models != 14 || report.Scope.Pairs != 91 || report.Scope.PaperScale {
+	if report.SchemaVersion != 2 || report.Scope.Models != 14 || report.Scope.Pairs != 91 || report.Scope.PaperScale {
 		t.Errorf("scope %+v", report.Scope)
 	}
 	if !report.Claim.Holds || report.Claim.Within.Pairs != 7 || math.Abs(float64(report.Claim.P)-1.0/135135) > 1e-12 {
@@ -389,7 +389,7 @@ func TestVerdict(t *testing.T) {
 		{"no interval", 2.73, 2.73, 2.60, none, verdictDiffers},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := verdict(comparison{Lo: c.lo, Hi: c.hi, Ours: c.ours, Interval: c.interval}); got != c.want {
+			if got := verdict(comparison{rounding: lastDigit("2.73"), Lo: c.lo, Hi: c.hi, Ours: c.ours, Interval: c.interval}); got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})

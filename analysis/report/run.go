@@ -23,6 +23,9 @@ type Run struct {
 	Sweep    []SweepPoint          // by ascending epsilon; empty: not run
 	Curves   int                   // models with a training curve
 	Settings map[string]settingMap // provenance files and settings of run.json, by section
+
+	sections map[string]*content // of the sections that were run, by id
+	scatters map[string]*scatter // the clouds of points drawn, by the id of the paper's correlation
 }
 
 // Model is one row of the matrix with all that is known of the model.

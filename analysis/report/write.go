@@ -12,6 +12,7 @@ import (
 // Options says what Write leaves out or reports.
 type Options struct {
 	SkipPNG  bool              // write no PNG files, which take most of the time
+	PDF      bool              // write the figures as PDF too
 	Progress func(path string) // called after each file; nil: silent
 }
 
@@ -47,6 +48,15 @@ func Write(ctx context.Context, runDir string, o Options) (path string, err erro
 		if err := write(f.CSV, "figures", f.Stem+".csv"); err != nil {
 			return "", err
 		}
+		if o.PDF {
+			pdf, err := f.PDF()
+			if err != nil {
+				return "", err
+			}
+			if err := write(pdf, "figures", f.Stem+".pdf"); err != nil {
+				return "", err
+			}
+		}
 		if o.SkipPNG {
 			continue
 		}
@@ -55,6 +65,11 @@ func Write(ctx context.Context, runDir string, o Options) (path string, err erro
 			return "", err
 		}
 		if err := write(png, "figures", f.Stem+".png"); err != nil {
+			return "", err
+		}
+	}
+	for _, t := range tables(r) {
+		if err := write(t.CSV, "figures", t.Stem+".csv"); err != nil {
 			return "", err
 		}
 	}

@@ -13,12 +13,13 @@ func reportCommand() *cli.Command {
 		Name:      "report",
 		Usage:     "write figures and report.html again from the result files of a run",
 		ArgsUsage: "RUN",
+		Flags:     []cli.Flag{&cli.BoolFlag{Name: "pdf", Usage: "the figures as PDF too"}},
 		Action: func(c *cli.Context) error {
 			dir, err := oneArgument(c, "the folder of a run")
 			if err != nil {
 				return err
 			}
-			path, err := report.Write(c.Context, dir, report.Options{})
+			path, err := report.Write(c.Context, dir, report.Options{PDF: c.Bool("pdf")})
 			if err != nil {
 				return err
 			}
