@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -11,7 +12,7 @@ import (
 func attackCommand() *cli.Command {
 	flags := []cli.Flag{
 		&cli.StringFlag{Name: "model", Usage: "TorchScript file", Required: true},
-		&cli.StringFlag{Name: "images", Usage: "X.npy (float32 [N,3,H,W] in [0,1]) or a folder of CLASS/FILE", Required: true},
+		&cli.StringFlag{Name: "images", Usage: imagesUsage, Required: true},
 		&cli.StringFlag{Name: "labels", Usage: "Y.npy (int64 [N]); a folder's classes by default"},
 		&cli.StringFlag{Name: "out", Usage: "adversarial images, float32 [N,3,H,W]", Required: true},
 		&cli.BoolFlag{Name: "only-correct", Usage: "copy the clean image where the model is wrong already"},
@@ -20,7 +21,7 @@ func attackCommand() *cli.Command {
 	return command(cli.Command{
 		Name:   "attack",
 		Usage:  "adversarial images of one TorchScript classifier",
-		Flags:  append(append(flags, attackFlags("label")...), modelFlags()...),
+		Flags:  slices.Concat(flags, folderFlags(), attackFlags("label"), modelFlags()),
 		Action: attack,
 	}, "sat attack --model a.pt --images images.npy --labels labels.npy --epsilon 8/255 --out adversarial.npy")
 }
@@ -76,7 +77,7 @@ func attack(c *cli.Context) error {
 		}
 	}
 	result, err := run.AttackOne(c.Context, run.AttackJob{
-		Model: c.String("model"), Describe: settings.describe, Images: c.String("images"), Labels: c.String("labels"),
+		Model: c.String("model"), Describe: settings.describe, Images: c.String("images"), Folder: folderOptions(c), Labels: c.String("labels"),
 		Targets: c.String("target-labels"), Out: c.String("out"),
 		Attack: settings.attack, OnlyCorrect: c.Bool("only-correct"),
 		Device: settings.device, Threads: n, Precision: settings.precision, Batch: batch, Progress: progress(c),

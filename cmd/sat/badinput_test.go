@@ -161,7 +161,7 @@ func TestBadInput(t *testing.T) {
 		{"classes of a folder", attack("--model", "a.pt", "--images", "two-classes", "--input-size", "16"), 1,
 			[]string{"two-classes", "2 classes", "10 outputs", "--labels"}},
 		{"classes of a folder, compared", compare("--model", "a.pt", "--images", "two-classes", "--input-size", "16"), 1,
-			[]string{"a has 10 classes", "the folder has 2", "--labels"}},
+			[]string{"2 classes, but the network has 10 outputs", "class map", "--labels"}},
 		{"labels beyond the classes, compared", compare("--model", "a.pt", "--images", "two.npy", "--labels", "label10.npy"), 1,
 			[]string{"a has 10 classes", "labels go up to 10"}},
 		{"NaN", on("a.pt", "nan.npy", "zeros.npy"), 1, []string{"nan.npy", "image 1, channel 0, row 0, column 5 is NaN"}},

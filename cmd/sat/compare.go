@@ -5,10 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"sat/internal/data"
 	"sat/internal/experiment"
 	"sat/internal/run"
 )
@@ -16,16 +18,17 @@ import (
 func compareCommand() *cli.Command {
 	flags := []cli.Flag{
 		&cli.StringSliceFlag{Name: "model", Usage: "TorchScript file; give it once per model", Required: true},
-		&cli.StringFlag{Name: "images", Usage: "X.npy (float32 [N,3,H,W] in [0,1]) or a folder of CLASS/FILE", Required: true},
+		&cli.StringFlag{Name: "images", Usage: imagesUsage, Required: true},
 		&cli.StringFlag{Name: "labels", Usage: "Y.npy (int64 [N]); a folder's classes by default; " +
 			"predicted: no labels, each model's own predictions of the clean images in their place"},
+		choice("on-bad-image", "what an undecodable image of a folder does", "stop", "skip"),
 		&cli.StringFlag{Name: "out", Usage: "folder of the results", Required: true},
 		&cli.IntFlag{Name: "workers", Usage: "models at work at the same time", Value: 1},
 	}
 	return command(cli.Command{
 		Name:   "compare",
 		Usage:  "similarity of TorchScript classifiers, no experiment file needed",
-		Flags:  append(append(flags, attackFlags()...), modelFlags()...),
+		Flags:  slices.Concat(flags, folderFlags(), attackFlags(), modelFlags()),
 		Action: compare,
 	}, "sat compare --model a.pt --model b.pt --images images.npy --labels labels.npy --epsilon 24/255 --out similarity")
 }
@@ -62,8 +65,9 @@ func compare(c *cli.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case info.IsDir():
-		spec.Data.Path = c.String("images")
+	case info.IsDir() || data.IsArchive(c.String("images")):
+		spec.Data.Path, spec.Data.Val = c.String("images"), c.String("split")
+		spec.Data.ValList, spec.Data.ClassMap, spec.Data.OnBadImage = c.String("list"), c.String("class-map"), c.String("on-bad-image")
 	case c.String("labels") == "":
 		return usageError{errors.New("--labels is missing: images in a .npy file carry no classes; Y.npy or predicted")}
 	default:

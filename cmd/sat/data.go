@@ -17,14 +17,14 @@ func dataCommand() *cli.Command {
 			command(cli.Command{
 				Name:  "dump",
 				Usage: "evaluation images of a folder after resize and crop, uint8 [N,H,W,3], in (class, path) order",
-				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "images", Usage: "folder of CLASS/FILE or val/CLASS/FILE", Required: true},
+				Flags: append(folderFlags(),
+					&cli.StringFlag{Name: "images", Usage: "folder or tar file of CLASS/FILE or val/CLASS/FILE", Required: true},
 					&cli.IntFlag{Name: "size", Usage: "side of the square result in pixels", Value: 224},
 					&cli.Float64Flag{Name: "crop-pct", Usage: "side of the crop / short side it is cut from", Value: 0.875},
 					choice("interpolation", "of the resize", "bicubic", "bilinear"),
 					choice("on-bad-image", "what an undecodable image does", "stop", "skip"),
 					&cli.StringFlag{Name: "out", Usage: "X.npy", Required: true},
-				},
+				),
 				Action: dumpData,
 			}, "sat data dump --images data/digits --size 32 --crop-pct 1 --interpolation bilinear --out images.npy"),
 		},
@@ -43,7 +43,7 @@ func dumpData(c *cli.Context) error {
 	if err != nil {
 		return usageError{err}
 	}
-	folder, err := data.OpenFolder(c.String("images"), data.FolderOptions{})
+	folder, err := data.OpenFolder(c.Context, c.String("images"), folderOptions(c))
 	if err != nil {
 		return err
 	}

@@ -185,7 +185,7 @@ func TestImagesOfAFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	folder, err := OpenFolder(root, FolderOptions{})
+	folder, err := OpenFolder(t.Context(), root, FolderOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,14 +3,11 @@ package data
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 
@@ -19,182 +16,265 @@ import (
 	"sat/internal/store"
 )
 
-// A cache file holds the transformed images of one list under one transform:
-//
-//	0      magic, filled with zeros to one page, so that the images are aligned
-//	4096   the images, uint8 [N,H,W,3]
-//	...    footer: JSON (cacheInfo), its length as a 32-bit little-endian number, SHA-256 of both
-//
-// The description comes last because the checksum and the images left out are known only then, and the file is
-// written in one pass.
-const (
-	cacheMagic  = "sat images 1\n"
-	cachePage   = 4096
-	cacheTail   = 4 + sha256.Size
-	cacheFormat = 1 // counts up when decoding or resizing would give other bytes
+// partSamples is how many images of a longer list are lost at most when the program is killed: seconds of work.
+var partSamples = 512
+
+var (
+	errStale    = errors.New("made from other files")      // of a cache file that is intact
+	errBadImage = errors.New("an image cannot be decoded") // of one that is right, when bad images are not to be skipped
 )
 
-// cacheInfo is a cache file's footer.
-type cacheInfo struct {
-	cacheKey
-	Images int `json:"images"`
-	summary
-}
-
-// cacheKey says what the images in a cache file are made of.
-type cacheKey struct {
-	Format      int    `json:"format"`
-	Digest      string `json:"list_digest"` // of the list before bad images were left out
-	Fingerprint string `json:"files"`       // SHA-256 over size and time of change of every file
-	Size        int    `json:"size"`
-	Short       int    `json:"short_side"`
-	Filter      string `json:"interpolation"`
-}
-
-// errStale reports a cache file that is intact but made of something else.
-var errStale = errors.New("made from other files")
-
-// loadCached maps the cache file of this list and transform, making it first if it is not there or not right.
-func loadCached(ctx context.Context, f *Folder, t EvalTransform, o LoadOptions) (*Set, error) {
-	fingerprint, err := fingerprint(ctx, f)
+// loadCached maps the cache files of this list, making first what is not there or not right.
+func loadCached(ctx context.Context, f *Folder, transforms []EvalTransform, o LoadOptions) (sets []*Set, err error) {
+	states, err := fileStates(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	key := cacheKey{cacheFormat, f.Digest(), fingerprint, t.Size, t.Short, t.Filter.String()}
-	path := filepath.Join(o.CacheDir, fmt.Sprintf("%.16s-%d-%d-%v.images", key.Digest, t.Size, t.Short, t.Filter))
-	s, err := openCache(path, key, f, t, o)
+	sets = make([]*Set, len(transforms))
+	defer func() {
+		for _, s := range sets {
+			if err != nil && s != nil {
+				_ = s.Close()
+			}
+		}
+	}()
+	var missing []int
+	var lacking []EvalTransform
+	for k, t := range transforms {
+		key := newCacheKey(f, states, t)
+		path := key.path(o.CacheDir)
+		sets[k], err = openCache(ctx, path, key, f, t, o)
+		switch {
+		case err == nil:
+			continue
+		case errors.Is(err, errBadImage):
+			return nil, err
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("load images of %s: %w", f.Root, ctx.Err())
+		case !errors.Is(err, fs.ErrNotExist):
+			o.warn("image cache %s: %v; decoding again", path, err)
+		}
+		missing, lacking = append(missing, k), append(lacking, t)
+	}
+	if len(missing) == 0 {
+		return sets, nil
+	}
+	err = writeCaches(ctx, f, states, lacking, o)
+	var bad *renderError
 	switch {
-	case err == nil:
-		return s, nil
+	case errors.As(err, &bad):
+		return nil, bad
 	case errors.Is(err, errBadImage):
 		return nil, err
-	case !errors.Is(err, fs.ErrNotExist) && o.Warn != nil:
-		o.Warn(fmt.Sprintf("image cache %s: %v; decoding again", path, err))
-	}
-	err = writeCache(ctx, path, key, f, t, o)
-	var bad *renderError
-	if errors.As(err, &bad) {
-		return nil, bad
-	}
-	if err != nil {
+	case err != nil:
 		return nil, fmt.Errorf("image cache: %w", err)
 	}
-	if s, err = openCache(path, key, f, t, o); err != nil {
-		return nil, fmt.Errorf("image cache %s, just written: %w", path, err)
+	for i, k := range missing {
+		key := newCacheKey(f, states, lacking[i])
+		path := key.path(o.CacheDir)
+		if sets[k], err = openCache(ctx, path, key, f, lacking[i], o); err != nil {
+			return nil, fmt.Errorf("image cache %s, just written: %w", path, err)
+		}
 	}
-	return s, nil
+	return sets, nil
 }
 
-// fingerprint changes when a file of the list is replaced, without reading it.
-func fingerprint(ctx context.Context, f *Folder) (string, error) {
-	h := sha256.New()
-	for _, s := range f.Samples {
-		if err := ctx.Err(); err != nil {
-			return "", fmt.Errorf("look at the images of %s: %w", f.Root, err)
+// fileStates returns a line for every sample that changes when its file is replaced, without reading the file.
+func fileStates(ctx context.Context, f *Folder) ([]string, error) {
+	states := make([]string, len(f.Samples))
+	known := map[string]string{}
+	for i := range f.Samples {
+		s := &f.Samples[i]
+		state, ok := known[s.File]
+		if !ok {
+			if err := ctx.Err(); err != nil {
+				return nil, fmt.Errorf("look at the images of %s: %w", f.Root, err)
+			}
+			info, err := os.Stat(s.File)
+			if err != nil {
+				return nil, fmt.Errorf("image %s: %w", s.Where(), err)
+			}
+			state = fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
+			if s.part != (part{}) {
+				known[s.File] = state
+			}
 		}
-		info, err := os.Stat(s.File)
-		if err != nil {
-			return "", fmt.Errorf("image %s: %w", s.File, err)
-		}
-		fmt.Fprintf(h, "%d %d\n", info.Size(), info.ModTime().UnixNano())
+		states[i] = fmt.Sprintf("%s %d %d\n", state, s.part.from, s.part.size)
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return states, nil
 }
 
-func writeCache(ctx context.Context, path string, key cacheKey, f *Folder, t EvalTransform, o LoadOptions) error {
-	return store.WriteFile(path, func(w io.Writer) error {
-		page := make([]byte, cachePage)
-		copy(page, cacheMagic)
-		if _, err := w.Write(page); err != nil {
+// writeCaches makes the cache files of several transforms, decoding every image once for those that lack it. A long list is
+// written as cache files of its parts first, each of which appears when it is complete, and they are then joined: a
+// program that is killed loses one part.
+func writeCaches(ctx context.Context, f *Folder, states []string, transforms []EvalTransform, o LoadOptions) error {
+	if len(f.Samples) <= partSamples {
+		return writePart(ctx, f, states, transforms, o.CacheDir, o)
+	}
+	partDir := filepath.Join(o.CacheDir, "parts")
+	parts := make([][]string, len(transforms)) // their files
+	done := 0
+	partOptions := o
+	partOptions.Progress = func(int, int) {
+		done++
+		o.progress(done, len(f.Samples))
+	}
+	for from := 0; from < len(f.Samples); from += partSamples {
+		to := min(from+partSamples, len(f.Samples))
+		sub := *f
+		sub.Samples = f.Samples[from:to]
+		var missing []EvalTransform
+		for k, t := range transforms {
+			key := newCacheKey(&sub, states[from:to], t)
+			path := key.path(partDir)
+			parts[k] = append(parts[k], path)
+			c, err := readCache(ctx, path, key, &sub, t, o)
+			switch {
+			case err == nil:
+				c.file.Close()
+				continue
+			case errors.Is(err, errBadImage):
+				return err
+			case ctx.Err() != nil:
+				return fmt.Errorf("load images of %s, %d of %d: %w", f.Root, done, len(f.Samples), ctx.Err())
+			}
+			missing = append(missing, t) // not written yet, or damaged
+		}
+		if len(missing) == 0 {
+			for range sub.Samples {
+				partOptions.Progress(0, 0)
+			}
+			continue
+		}
+		if err := writePart(ctx, &sub, states[from:to], missing, partDir, partOptions); err != nil {
 			return err
 		}
-		sum, err := render(ctx, f, t, o, func(pixels []byte) error {
-			_, err := w.Write(pixels)
+	}
+	for k, t := range transforms {
+		key := newCacheKey(f, states, t)
+		if err := joinParts(ctx, key.path(o.CacheDir), key, parts[k], f); err != nil {
+			return err
+		}
+		for _, path := range parts[k] {
+			_ = os.Remove(path) // what stays only takes space
+		}
+	}
+	_ = os.Remove(partDir) // unless another list has parts there
+	return nil
+}
+
+// writePart renders a list into cache files in dir, one for each transform.
+func writePart(ctx context.Context, f *Folder, states []string, transforms []EvalTransform, dir string, o LoadOptions) error {
+	keys, paths := make([]cacheKey, len(transforms)), make([]string, len(transforms))
+	for k, t := range transforms {
+		keys[k] = newCacheKey(f, states, t)
+		paths[k] = keys[k].path(dir)
+	}
+	return writeTogether(paths, func(files []io.Writer) error {
+		for _, w := range files {
+			if err := writeCacheHead(w); err != nil {
+				return err
+			}
+		}
+		out, err := render(ctx, f, transforms, o, func(k int, pixels []byte) error {
+			_, err := files[k].Write(pixels)
 			return err
 		})
+		if err == nil && dir == o.CacheDir {
+			err = out.checkSome(f)
+		}
 		if err != nil {
 			return err
 		}
-		footer, err := json.Marshal(cacheInfo{key, len(f.Samples) - len(sum.Skipped), sum})
-		if err != nil {
-			return err
+		for k, w := range files {
+			info := cacheInfo{cacheKey: keys[k], rendering: out}
+			for _, d := range out.digests[k] {
+				info.Digests = append(info.Digests, d[:]...)
+			}
+			if err := writeCacheTail(w, &info); err != nil {
+				return err
+			}
 		}
-		footer = binary.LittleEndian.AppendUint32(footer, uint32(len(footer)))
-		check := sha256.Sum256(footer)
-		_, err = w.Write(append(footer, check[:]...))
-		return err
+		return nil
 	})
 }
 
-// errBadImage reports a skipped image in an otherwise right cache when bad images are not to be skipped.
-var errBadImage = errors.New("an image cannot be decoded")
+// writeTogether is store.WriteFile for several files that are written side by side.
+func writeTogether(paths []string, write func(files []io.Writer) error) error {
+	var cause error // the innermost, which the others only wrap
+	var open func(files []io.Writer) error
+	open = func(files []io.Writer) error {
+		if len(files) == len(paths) {
+			return write(files)
+		}
+		err := store.WriteFile(paths[len(files)], func(w io.Writer) error { return open(append(files, w)) })
+		if cause == nil {
+			cause = err
+		}
+		return err
+	}
+	if err := open(nil); err != nil {
+		return cause
+	}
+	return nil
+}
 
-// openCache maps a cache file, after checking all of it against its checksums and the key.
-func openCache(path string, key cacheKey, f *Folder, t EvalTransform, o LoadOptions) (_ *Set, err error) {
-	file, err := os.Open(path)
+// joinParts makes the cache file of a list from those of its parts, which have been verified or just written.
+func joinParts(ctx context.Context, path string, key cacheKey, parts []string, f *Folder) error {
+	return store.WriteFile(path, func(w io.Writer) error {
+		if err := writeCacheHead(w); err != nil {
+			return err
+		}
+		whole := cacheInfo{cacheKey: key}
+		for _, part := range parts {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			c, err := openCacheFile(part)
+			if err != nil {
+				return fmt.Errorf("part %s: %w", part, err)
+			}
+			_, err = io.Copy(w, io.NewSectionReader(c.file, cachePage, c.end-cachePage))
+			c.file.Close()
+			if err != nil {
+				return err
+			}
+			whole.Digests = append(whole.Digests, c.info.Digests...)
+			whole.Skipped = append(whole.Skipped, c.info.Skipped...)
+			whole.Warnings += c.info.Warnings
+		}
+		if err := whole.checkSome(f); err != nil {
+			return err
+		}
+		return writeCacheTail(w, &whole)
+	})
+}
+
+// openCache verifies a cache file and maps it into memory.
+func openCache(ctx context.Context, path string, key cacheKey, f *Folder, t EvalTransform, o LoadOptions) (*Set, error) {
+	c, err := readCache(ctx, path, key, f, t, o)
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() < cachePage+cacheTail || info.Size() > math.MaxInt {
-		return nil, errors.New("truncated")
-	}
-	mapped, err := unix.Mmap(int(file.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	defer c.file.Close()
+	mapped, err := unix.Mmap(int(c.file.Fd()), 0, int(c.size), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		return nil, fmt.Errorf("map into memory: %w", err)
 	}
-	release := func() error { return unix.Munmap(mapped) }
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, release())
-		}
-	}()
-
-	images, described, err := parseCache(mapped)
-	if err != nil {
-		return nil, err
-	}
-	if described.cacheKey != key {
-		return nil, errStale
-	}
-	kept := f.without(described.Skipped)
-	s := newSet(kept, t)
-	if described.Images != s.N || len(images) != s.N*s.H*s.W*s.C {
-		return nil, errors.New("holds another number of images than it says")
-	}
-	if len(described.Skipped) > 0 && o.OnBad != SkipBadImages {
-		bad := described.Skipped[0]
-		return nil, fmt.Errorf("%w: %s: %s", errBadImage, filepath.Join(f.Root, filepath.FromSlash(bad.ID)), bad.Reason)
-	}
-	s.Images, s.release = images[:len(images):len(images)], release
-	s.Content, s.Skipped, s.Warnings = described.Content, described.Skipped, described.Warnings
+	s := newSet(f.without(c.info.Skipped), t)
+	s.mapped, s.Images = mapped, mapped[cachePage:c.end:c.end]
+	content := sha256.Sum256(c.info.Digests)
+	s.Content, s.Skipped, s.Warnings = hex.EncodeToString(content[:]), c.info.Skipped, c.info.Warnings
 	return s, nil
 }
 
-// parseCache takes a cache file apart and verifies both checksums.
-func parseCache(file []byte) (images []byte, info cacheInfo, err error) {
-	if string(file[:len(cacheMagic)]) != cacheMagic {
-		return nil, info, errors.New("not an image cache")
+// forget takes images from, ..., to-1 of a mapped set out of this process's memory; they stay in the system's file
+// cache. So a run with the images of twenty transforms does not grow by their size.
+func (s *Set) forget(from, to int) {
+	if s.mapped == nil || from >= to {
+		return
 	}
-	body, check := file[:len(file)-sha256.Size], file[len(file)-sha256.Size:]
-	length := int64(binary.LittleEndian.Uint32(body[len(body)-4:]))
-	start := int64(len(body)) - 4 - length
-	if start < cachePage {
-		return nil, info, errors.New("truncated or damaged")
-	}
-	if sum := sha256.Sum256(body[start:]); string(sum[:]) != string(check) {
-		return nil, info, errors.New("truncated or damaged: the checksum of its description is wrong")
-	}
-	if err := json.Unmarshal(body[start:len(body)-4], &info); err != nil {
-		return nil, info, fmt.Errorf("description: %w", err)
-	}
-	images = body[cachePage:start]
-	if sum := sha256.Sum256(images); hex.EncodeToString(sum[:]) != info.Content {
-		return nil, info, errors.New("damaged: the checksum of the images is wrong")
-	}
-	return images, info, nil
+	page, size := os.Getpagesize(), s.C*s.H*s.W
+	start, end := (cachePage+from*size)/page*page, cachePage+to*size
+	_ = unix.Madvise(s.mapped[start:end], unix.MADV_DONTNEED) // advice; the next access reads the file again
 }

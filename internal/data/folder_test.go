@@ -44,7 +44,7 @@ func TestFolderLayouts(t *testing.T) {
 	digests := map[string]bool{}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			f, err := OpenFolder(tree(t, c.files), c.options)
+			f, err := OpenFolder(t.Context(), tree(t, c.files), c.options)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +70,7 @@ func TestFolderLayouts(t *testing.T) {
 
 // TestFlatFolder: images without class folders, where no labels are needed. Class folders still count as such.
 func TestFlatFolder(t *testing.T) {
-	f, err := OpenFolder(tree(t, map[string]string{"b.png": "", "a.JPG": "", ".c.png": "", "d.txt": ""}), FolderOptions{Flat: true})
+	f, err := OpenFolder(t.Context(), tree(t, map[string]string{"b.png": "", "a.JPG": "", ".c.png": "", "d.txt": ""}), FolderOptions{Flat: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,11 +84,11 @@ func TestFlatFolder(t *testing.T) {
 	if _, err := f.Select(Subset{Mode: PerClass, Count: 3}); err == nil {
 		t.Error("three of two images")
 	}
-	classes, err := OpenFolder(tree(t, map[string]string{"b/1.png": "", "a/1.png": "", "loose.png": ""}), FolderOptions{Flat: true})
+	classes, err := OpenFolder(t.Context(), tree(t, map[string]string{"b/1.png": "", "a/1.png": "", "loose.png": ""}), FolderOptions{Flat: true})
 	if err != nil || !slices.Equal(classes.Classes, []string{"a", "b"}) {
 		t.Errorf("class folders: %v, %v", classes, err)
 	}
-	if _, err := OpenFolder(t.TempDir(), FolderOptions{Flat: true}); err == nil {
+	if _, err := OpenFolder(t.Context(), t.TempDir(), FolderOptions{Flat: true}); err == nil {
 		t.Error("an empty folder")
 	}
 }
@@ -101,7 +101,7 @@ func merge(a, b map[string]string) map[string]string {
 
 func TestFolderFollowsLinks(t *testing.T) {
 	elsewhere := tree(t, map[string]string{"one.png": "", "deeper/two.png": ""})
-	f, err := OpenFolder(tree(t, map[string]string{
+	f, err := OpenFolder(t.Context(), tree(t, map[string]string{
 		"a/link":       "-> " + elsewhere,
 		"b":            "-> " + elsewhere,
 		"c/file.png":   "-> " + filepath.Join(elsewhere, "one.png"),
@@ -126,19 +126,19 @@ func TestFolderErrors(t *testing.T) {
 		want    []string
 	}{
 		{"missing", "/does/not/exist", FolderOptions{}, []string{"/does/not/exist", "no such file"}},
-		{"a file", file, FolderOptions{}, []string{"not a folder"}},
+		{"a file", file, FolderOptions{}, []string{"neither a folder nor a tar file"}},
 		{"empty", tree(t, nil), FolderOptions{}, []string{"empty"}},
 		{"no class folders", tree(t, map[string]string{"1.png": "", "2.png": ""}), FolderOptions{}, []string{"2 images but no class folders"}},
 		{"class without images", tree(t, map[string]string{"a/1.png": "", "b/x.txt": "x"}), FolderOptions{}, []string{`no images in class "b"`}},
 		{"classes without images", tree(t, map[string]string{"a/1.png": "", "b/": "", "c/": "", "d/": "", "e/": ""}), FolderOptions{},
 			[]string{`4 classes: "b", "c", "d", ...`}},
 		{"no such split", tree(t, map[string]string{"train/a/1.png": ""}), FolderOptions{}, []string{`folder "train" but none named "val"`}},
-		{"unknown split", tree(t, nil), FolderOptions{Split: "test"}, []string{`unknown split "test"`}},
+		{"no such split of a user's own", tree(t, map[string]string{"val/a/1.png": ""}), FolderOptions{Split: "val2"}, []string{`folder "val" but none named "val2"`}},
 		{"loop", tree(t, map[string]string{"a/b/1.png": "", "a/b/up": "-> .."}), FolderOptions{}, []string{"a/b/up", "symbolic link"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := OpenFolder(c.root, c.options)
+			_, err := OpenFolder(t.Context(), c.root, c.options)
 			wantError(t, err, c.want...)
 		})
 	}
@@ -173,7 +173,7 @@ func TestFolderList(t *testing.T) {
 			if c.classMap != "" {
 				o.ClassMap = write(c.classMap)
 			}
-			f, err := OpenFolder(root, o)
+			f, err := OpenFolder(t.Context(), root, o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -200,11 +200,11 @@ func TestFolderList(t *testing.T) {
 			if c.classMap != "" {
 				o.ClassMap = write(c.classMap)
 			}
-			_, err := OpenFolder(root, o)
+			_, err := OpenFolder(t.Context(), root, o)
 			wantError(t, err, c.want)
 		})
 	}
-	_, err := OpenFolder(root, FolderOptions{List: filepath.Join(root, "none.txt")})
+	_, err := OpenFolder(t.Context(), root, FolderOptions{List: filepath.Join(root, "none.txt")})
 	wantError(t, err, "none.txt", "no such file")
 }
 

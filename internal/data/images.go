@@ -1,9 +1,7 @@
 package data
 
 import (
-	"bytes"
 	"fmt"
-	"os"
 
 	"sat/internal/data/codec"
 )
@@ -54,24 +52,15 @@ func (f FolderImages) Reader() ImageReader { return &folderReader{folder: f.Fold
 
 type folderReader struct {
 	folder  *Folder
-	file    bytes.Buffer
+	file    []byte
 	decoder codec.Decoder
 }
 
 func (r *folderReader) Image(i int) (codec.Image, error) {
-	sample := r.folder.Samples[i]
-	in, err := os.Open(sample.File)
+	sample := &r.folder.Samples[i]
+	m, _, err := sample.decode(&r.file, &r.decoder)
 	if err != nil {
-		return codec.Image{}, err
-	}
-	defer in.Close()
-	r.file.Reset()
-	if _, err := r.file.ReadFrom(in); err != nil {
-		return codec.Image{}, fmt.Errorf("image %s: %w", sample.File, err)
-	}
-	m, err := r.decoder.Decode(r.file.Bytes())
-	if err != nil {
-		return codec.Image{}, fmt.Errorf("image %s: %w", sample.File, err)
+		return codec.Image{}, fmt.Errorf("image %s: %w", sample.Where(), err)
 	}
 	return m, nil
 }

@@ -3,6 +3,8 @@ package data
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -21,7 +23,7 @@ var smallTransform = EvalTransform{Size: 5, Short: 6, Filter: codec.Bicubic}
 
 func openTree(t testing.TB, files map[string]string) *Folder {
 	t.Helper()
-	f, err := OpenFolder(tree(t, files), FolderOptions{})
+	f, err := OpenFolder(t.Context(), tree(t, files), FolderOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +66,7 @@ func TestLoad(t *testing.T) {
 	}
 	ids, labels := listing(f)
 	s := reference
-	if !slices.Equal(s.IDs, ids) || !slices.Equal(s.Labels, labels) || s.Digest != f.Digest() || s.Content != sha(s.Images) {
+	if !slices.Equal(s.IDs, ids) || !slices.Equal(s.Labels, labels) || s.Digest != f.Digest() || s.Content != contentOfImages(s) {
 		t.Errorf("the set does not describe the folder: %v %v", s.IDs, s.Labels)
 	}
 	// Each image alone is what the codec and the transform make of its file.
@@ -102,6 +104,16 @@ func TestLoad(t *testing.T) {
 	if g := s.Gather(make([]float32, 0, 300), []int{3, 4, 5}); !slices.Equal(g, x) {
 		t.Error("Gather differs from Float32")
 	}
+}
+
+// contentOfImages is the definition of Set.Content for bytes.
+func contentOfImages(s *Set) string {
+	h := sha256.New()
+	for i := range s.N {
+		sum := sha256.Sum256(s.Images[i*s.C*s.H*s.W:][:s.C*s.H*s.W])
+		h.Write(sum[:])
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 func TestBadImages(t *testing.T) {

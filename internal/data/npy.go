@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sat/internal/data/codec"
 	"sat/internal/store"
 )
 
@@ -123,6 +124,34 @@ func readNPY[T Element](ctx context.Context, r io.Reader, size int64) ([]T, []in
 		rest = rest[k:]
 	}
 	return elements, header.shape, nil
+}
+
+// readImageHeader returns the header of a file of images, uint8 [N,H,W,3], after checking that it holds them all.
+func readImageHeader(path string) (h npyHeader, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return h, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err == nil {
+		h, err = readHeader(file)
+	}
+	if err != nil {
+		return h, fmt.Errorf("%s: %w", path, err)
+	}
+	n, err := count(h.shape)
+	switch {
+	case err != nil:
+	case h.descr != "|u1" || h.fortran || len(h.shape) != 4 || h.shape[3] != codec.Channels || h.shape[1] == 0 || h.shape[2] == 0:
+		err = fmt.Errorf("elements %s, shape %v; want images as uint8 [N,H,W,3], not in Fortran order", h.descr, h.shape)
+	case info.Size()-h.length != int64(n):
+		err = fmt.Errorf("shape %v needs %d bytes, the file holds %d: truncated or damaged", h.shape, n, info.Size()-h.length)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return h, err
 }
 
 // maxElements bounds arrays so that their size in bytes fits in 63 bits for every element type.

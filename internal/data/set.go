@@ -3,6 +3,9 @@ package data
 import (
 	"errors"
 	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"sat/internal/data/codec"
 )
@@ -18,11 +21,11 @@ type Set struct {
 	Classes    []string // names by label; nil if unknown
 
 	Digest   string // identifies the list of images and labels: Folder.Digest of those here, or Content for arrays
-	Content  string // SHA-256 of the pixels' bytes
+	Content  string // identifies the pixels: SHA-256 over those of the images, or of the array
 	Skipped  []Skipped
 	Warnings int // of the decoders, over all images
 
-	release func() error
+	mapped []byte // the cache file that Images is a part of
 }
 
 // Skipped is an image that was left out because it could not be decoded.
@@ -33,12 +36,12 @@ type Skipped struct {
 
 // Close releases the memory of a set that came from a cache. The images must not be used afterwards.
 func (s *Set) Close() error {
-	if s.release == nil {
+	if s.mapped == nil {
 		return nil
 	}
-	release := s.release
-	s.Images, s.release = nil, nil
-	return release()
+	mapped := s.mapped
+	s.Images, s.mapped = nil, nil
+	return unix.Munmap(mapped)
 }
 
 // scale holds v/255 in float32 for every byte v.
@@ -56,6 +59,7 @@ func (s *Set) Float32(dst []float32, from, to int) []float32 {
 	for i := from; i < to; i++ {
 		s.image(dst[(i-from)*size:][:size], i)
 	}
+	s.forget(from, to)
 	return dst
 }
 
@@ -65,6 +69,9 @@ func (s *Set) Gather(dst []float32, indices []int) []float32 {
 	dst = resliced(dst, len(indices)*size)
 	for n, i := range indices {
 		s.image(dst[n*size:][:size], i)
+	}
+	if len(indices) > 0 {
+		s.forget(slices.Min(indices), slices.Max(indices)+1)
 	}
 	return dst
 }

@@ -87,6 +87,14 @@ func (d *decoder) checkData(c *Config) {
 	if imagesGiven && d.given["data.prepare"] {
 		d.atKey("data.prepare", "leave it out, or give data.path instead of data.images", "data.prepare makes a folder, and data.images is none")
 	}
+	for key, path := range map[string]string{"val_list": data.ValList, "class_map": data.ClassMap} {
+		switch {
+		case imagesGiven && d.given["data."+key]:
+			d.atKey("data."+key, "leave it out, or give data.path instead of data.images", "data.%s is about the files of a folder, and data.images is none", key)
+		case d.good("data."+key) && path == "":
+			d.atValue("data."+key, "leave the key out", "data.%s is empty", key)
+		}
+	}
 	for _, split := range []struct{ key, name string }{{"train", data.Train}, {"val", data.Val}} {
 		if err := store.CheckName(split.name); err != nil {
 			d.atValue("data."+split.key, "a split is a folder in data.path", "%v", err)
@@ -478,7 +486,9 @@ func (c *Config) Check() []Problem {
 		check("data.path", c.Data.Path, "relative paths start at the working directory")
 	}
 	check("data.images", c.Data.Images, "relative paths start at the working directory")
-	check("data.labels_file", c.Data.LabelsFile, "relative paths start at the working directory")
+	for _, file := range []struct{ key, path string }{{"labels_file", c.Data.LabelsFile}, {"val_list", c.Data.ValList}, {"class_map", c.Data.ClassMap}} {
+		check("data."+file.key, file.path, "relative paths start at the working directory")
+	}
 	if c.Zoo != nil {
 		check("zoo.checkpoints", c.Zoo.Checkpoints, "relative paths start at the working directory")
 		check("zoo.modules", c.Zoo.Modules, `"sat zoo export" makes modules; relative paths start at the working directory`)

@@ -38,10 +38,12 @@ type Config struct {
 
 // Data says which images: a folder of classes, or arrays.
 type Data struct {
-	Path       string `toml:"path" optional:"yes" doc:"image folder with the splits, or one split, of CLASS/FILE"`
+	Path       string `toml:"path" optional:"yes" doc:"image folder with the splits, or one split, of CLASS/FILE; a split or a class may be a tar file"`
 	Prepare    string `toml:"prepare" optional:"yes" enum:"digits photographs" doc:"make the folder first if it is absent: the 1,797 digits of scikit-learn, or four photographs made from its two"`
 	Train      string `toml:"train" doc:"name of the split that models are trained on"`
 	Val        string `toml:"val" doc:"name of the split that models are compared on"`
+	ValList    string `toml:"val_list" optional:"yes" doc:"for a val folder or archive without class folders: text file of lines FILE CLASS"`
+	ClassMap   string `toml:"class_map" optional:"yes" doc:"text file of lines CLASS INDEX, instead of numbering the classes by name"`
 	Images     string `toml:"images" optional:"yes" doc:"instead of path: float32 [N,C,H,W] in [0,1], .npy"`
 	LabelsFile string `toml:"labels_file" optional:"yes" doc:"int64 [N], .npy; overrides the classes of the folder"`
 	Labels     string `toml:"labels" enum:"given predicted" doc:"what counts as right: the given labels, or each model's own prediction of the clean image"`

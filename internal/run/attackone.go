@@ -22,7 +22,8 @@ const defaultBatch = 64
 type AttackJob struct {
 	Model    string // TorchScript file
 	Describe zoo.Description
-	Images   string // .npy or folder
+	Images   string // .npy, folder or tar file
+	Folder   data.FolderOptions
 	Labels   string // .npy; "" takes the folder's classes
 	Targets  string // .npy: the classes that an attack with TargetGiven aims at
 	Out      string // .npy
@@ -240,7 +241,7 @@ func (job *AttackJob) array(ctx context.Context) (*data.Set, error) {
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("images: %w", err)
-	case info.IsDir():
+	case info.IsDir() || data.IsArchive(job.Images):
 		return nil, nil
 	case job.Labels == "":
 		return nil, fmt.Errorf("images %s have no labels; give them with --labels", job.Images)
@@ -270,7 +271,7 @@ func (job *AttackJob) describe(array *data.Set) (zoo.Description, error) {
 
 // folder reads the images of a folder with labels, in its order, at the model's size.
 func (job *AttackJob) folder(ctx context.Context, model *zoo.Model) (*data.Set, error) {
-	folder, err := data.OpenFolder(job.Images, data.FolderOptions{})
+	folder, err := data.OpenFolder(ctx, job.Images, job.Folder)
 	if err != nil {
 		return nil, err
 	}

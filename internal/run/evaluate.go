@@ -91,9 +91,11 @@ func (r *runner) checkClasses(m *member, model *zoo.Model) error {
 	if largest := slices.Max(r.eval.Labels); int(largest) >= model.Classes() {
 		return fmt.Errorf("%s has %d classes, but labels go up to %d: give it the data set it was trained for", m.Name, model.Classes(), largest)
 	}
-	if r.eval.Classes > 0 && r.eval.Classes != model.Classes() {
-		return fmt.Errorf("%s has %d classes, but the folder has %d: give it the data set it was trained for, or labels (--labels, labels_file)",
-			m.Name, model.Classes(), r.eval.Classes)
+	if r.labelled == nil {
+		return nil
+	}
+	if err := r.labelled.CheckClasses(model.Classes()); err != nil {
+		return fmt.Errorf("%w; or give labels (--labels, labels_file)", err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"sat/attacks"
@@ -34,8 +35,7 @@ type member struct {
 // evaluation is the list of evaluation images: what every model is compared on.
 type evaluation struct {
 	IDs          []string `json:"ids"`
-	Labels       []int64  `json:"labels"`  // null in a run with predicted labels
-	Classes      int      `json:"classes"` // of the folder; 0 if the labels came from a file
+	Labels       []int64  `json:"labels"` // null in a run with predicted labels
 	ImagesDigest string   `json:"digest"`
 }
 
@@ -70,7 +70,7 @@ func (r *runner) prepare(ctx context.Context) error {
 		}
 	}
 	if r.Data.Path != "" {
-		folder, err := r.validation()
+		folder, err := r.validation(ctx)
 		if err != nil {
 			return err
 		}
@@ -96,15 +96,23 @@ func (r *runner) prepare(ctx context.Context) error {
 	return nil
 }
 
-// folder lists one split of the image folder.
-func (r *runner) folder(split string) (*data.Folder, error) {
-	return data.OpenFolder(r.Data.Path, data.FolderOptions{Split: split})
+// validation lists the images that models are compared on. A run with predicted labels needs no class folders.
+func (r *runner) validation(ctx context.Context) (*data.Folder, error) {
+	return data.OpenFolder(ctx, r.Data.Path, data.FolderOptions{
+		Split: r.Data.Val, Flat: r.predicted(), List: r.Data.ValList, ClassMap: r.Data.ClassMap, IndexDir: r.imageCache(),
+	})
 }
 
-// validation lists the images that models are compared on. A run with predicted labels needs no class folders.
-func (r *runner) validation() (*data.Folder, error) {
-	return data.OpenFolder(r.Data.Path, data.FolderOptions{Split: r.Data.Val, Flat: r.predicted()})
+// folder lists one split of the image folder.
+func (r *runner) folder(ctx context.Context, split string) (*data.Folder, error) {
+	if split == r.Data.Val {
+		return r.validation(ctx)
+	}
+	return data.OpenFolder(ctx, r.Data.Path, data.FolderOptions{Split: split, ClassMap: r.Data.ClassMap, IndexDir: r.imageCache()})
 }
+
+// imageCache is the folder of what is remembered about the images.
+func (r *runner) imageCache() string { return filepath.Join(r.Dir, "cache") }
 
 // predicted reports whether the run goes without labels, see experiment.PredictedLabels.
 func (r *runner) predicted() bool { return r.Data.Labels == experiment.PredictedLabels }
@@ -128,8 +136,8 @@ func (m *Member) checkWeights() error {
 }
 
 // evaluationFolder is the validation split, reduced to the subset.
-func (r *runner) evaluationFolder() (*data.Folder, error) {
-	folder, err := r.validation()
+func (r *runner) evaluationFolder(ctx context.Context) (*data.Folder, error) {
+	folder, err := r.validation(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +193,7 @@ func (r *runner) openImages(ctx context.Context) error {
 	if r.Data.Images != "" {
 		return r.openArray(ctx)
 	}
-	folder, err := r.evaluationFolder()
+	folder, err := r.evaluationFolder(ctx)
 	if err != nil {
 		return err
 	}
@@ -193,38 +201,47 @@ func (r *runner) openImages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sets := map[data.EvalTransform]*setImages{}
-	for _, m := range r.members {
+	var transforms []data.EvalTransform
+	number := make([]int, len(r.members)) // of each member's transform
+	for i, m := range r.members {
 		t, err := m.transform()
 		if err != nil {
 			return err
 		}
-		if sets[t] == nil {
-			r.Progress.Begin("images", float64(len(folder.Samples)), 0)
-			set, err := data.Load(ctx, folder, t, data.LoadOptions{
-				OnBad: onBad, CacheDir: filepath.Join(r.Dir, "cache"),
-				Progress: func(done, _ int) { r.Progress.Advance(1, "") },
-				Warn:     func(message string) { r.warn("%s", message) },
-			})
-			if err != nil {
-				return err
-			}
-			if len(set.Skipped) > 0 {
-				r.warn("%d images could not be decoded and are left out; the first: %s: %s", len(set.Skipped), set.Skipped[0].ID, set.Skipped[0].Reason)
-			}
-			if err := r.relabel(ctx, set); err != nil {
-				return err
-			}
-			r.closers = append(r.closers, set.Close)
-			sets[t] = &setImages{set}
-			r.Progress.End(fmt.Sprintf("%d of %dx%d", set.N, set.H, set.W))
+		if number[i] = slices.Index(transforms, t); number[i] < 0 {
+			number[i] = len(transforms)
+			transforms = append(transforms, t)
 		}
-		m.images = sets[t]
-		if err := r.setEvaluation(sets[t].set); err != nil {
+	}
+	r.Progress.Begin("images", float64(len(folder.Samples)), 0)
+	sets, err := data.LoadAll(ctx, folder, transforms, data.LoadOptions{
+		OnBad: onBad, CacheDir: r.imageCache(),
+		Progress: func(int, int) { r.Progress.Advance(1, "") },
+		Warn:     func(message string) { r.warn("%s", message) },
+	})
+	if err != nil {
+		return err
+	}
+	for _, set := range sets {
+		r.closers = append(r.closers, set.Close)
+		if err := r.relabel(ctx, set); err != nil {
 			return err
 		}
 	}
-	return nil
+	if skipped := sets[0].Skipped; len(skipped) > 0 {
+		r.warn("%d images could not be decoded and are left out; the first: %s: %s", len(skipped), skipped[0].ID, skipped[0].Reason)
+	}
+	if n := sets[0].Warnings; n > 0 {
+		r.Progress.Say("  the image decoder warned %d times, of extra bytes or odd markers, and went on", n)
+	}
+	r.Progress.End(fmt.Sprintf("%d images, %d transforms", sets[0].N, len(sets)))
+	if r.Data.LabelsFile == "" && !r.predicted() {
+		r.labelled = folder
+	}
+	for i, m := range r.members {
+		m.images = &setImages{sets[number[i]]}
+	}
+	return r.setEvaluation(sets[0])
 }
 
 // relabel applies labels_file, or takes the labels away.
@@ -272,23 +289,13 @@ func (r *runner) openArray(ctx context.Context) error {
 	return r.setEvaluation(set)
 }
 
-// setEvaluation takes the list of images from the first set; every other must have the same.
+// setEvaluation takes the list of images from a set. Those of all transforms have the same.
 func (r *runner) setEvaluation(set *data.Set) error {
 	digest, err := labelledDigest(set)
-	if err != nil {
-		return err
+	if err == nil {
+		r.eval = &evaluation{IDs: set.IDs, Labels: set.Labels, ImagesDigest: digest}
 	}
-	if r.eval != nil {
-		if r.eval.ImagesDigest != digest {
-			return fmt.Errorf("two transforms of %s left out different images", r.Data.Path)
-		}
-		return nil
-	}
-	r.eval = &evaluation{IDs: set.IDs, Labels: set.Labels, ImagesDigest: digest}
-	if r.Data.LabelsFile == "" && !r.predicted() {
-		r.eval.Classes = len(set.Classes)
-	}
-	return nil
+	return err
 }
 
 // labelledDigest identifies images by name together with the labels in force.

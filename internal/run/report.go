@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"sat/analysis/report"
-	"sat/internal/data"
 	"sat/internal/experiment"
 	"sat/internal/store"
 	"sat/torch"
@@ -79,7 +78,7 @@ type runFile struct {
 
 // report writes run.json and then figures and pages from the result files alone.
 func (r *runner) report(ctx context.Context) error {
-	if err := r.writeRun(); err != nil {
+	if err := r.writeRun(ctx); err != nil {
 		return err
 	}
 	path, err := report.Write(ctx, r.Dir, report.Options{})
@@ -91,7 +90,7 @@ func (r *runner) report(ctx context.Context) error {
 	return nil
 }
 
-func (r *runner) writeRun() error {
+func (r *runner) writeRun(ctx context.Context) error {
 	attack := r.Attack.meta()
 	attack["batch"], attack["precision"] = r.Batch, r.Precision.String()
 	file := runFile{
@@ -117,7 +116,7 @@ func (r *runner) writeRun() error {
 		file.Data["description"] = "two photographs that scikit-learn ships, 640x427 pixels, and a part of each"
 	}
 	if r.Data.Path != "" {
-		if training, err := data.OpenFolder(r.Data.Path, data.FolderOptions{Split: r.Data.Train}); err == nil {
+		if training, err := r.folder(ctx, r.Data.Train); err == nil {
 			file.Data["train_images"] = len(training.Samples)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"sat/internal/data"
 	"sat/internal/store"
 )
 
@@ -68,6 +69,7 @@ type runner struct {
 	mu       sync.Mutex // guards out, which workers and the heartbeat share
 	members  []*member  // those that have not failed
 	eval     *evaluation
+	labelled *data.Folder // whose classes are the labels; nil if they came from elsewhere
 	out      Outcome
 	timings  []timing
 	measured map[string]*measured // by sweep folder; "" is the main attack

@@ -155,7 +155,7 @@ func (s *trainingSets) of(ctx context.Context, m *member) (training data.Images,
 		training, err = s.load(ctx, setOf{s.Data.Train, t})
 		return training, validation, err
 	}
-	folder, err := s.folder(s.Data.Train)
+	folder, err := s.folder(ctx, s.Data.Train)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -166,11 +166,11 @@ func (s *trainingSets) load(ctx context.Context, what setOf) (*data.Set, error) 
 	if set, ok := s.loaded[what]; ok {
 		return set, nil
 	}
-	folder, err := s.folder(what.split)
+	folder, err := s.folder(ctx, what.split)
 	if err != nil {
 		return nil, err
 	}
-	set, err := data.Load(ctx, folder, what.EvalTransform, data.LoadOptions{CacheDir: filepath.Join(s.Dir, "cache")})
+	set, err := data.Load(ctx, folder, what.EvalTransform, data.LoadOptions{CacheDir: s.imageCache()})
 	if err != nil {
 		return nil, err
 	}
