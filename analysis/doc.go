@@ -44,7 +44,7 @@
 //
 // # Studies
 //
-// [StabilitySets], [DescribeStability] and [CompareSpread] ask how much a score changes with the images (Tab. 1);
+// [DescribeStability] and [CompareSpread] ask how much a score changes with the images (Tab. 1);
 // [TrainingSimilarities] and [TrainingEnsembles] what training changes (Tab. 3, Fig. 7); [Distillation] which teacher serves
 // a student (Figs. 8 and G.1); [Scores.CompareOneSided] and [AssignNovel] what is known of a model that was not clustered
 // (Fig. H.1, appendix H). Beyond the paper, [ChooseDiverse] picks members of an ensemble, [RankTeachers] a teacher,

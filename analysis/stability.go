@@ -22,28 +22,6 @@ const (
 // AttackPasses returns the forward passes per image of a SAT score: one per attack step, and the final one.
 func AttackPasses(steps int) int { return steps + 1 }
 
-// StabilitySets draws, for every repeat, nested sets of images: at [q][s] the first sizes[s] images of one random order, so
-// that within a repeat smaller sets lie in larger ones, and every method can be shown the same images. Sets of different
-// repeats overlap by chance: n of N images leave the spread short by a factor of about sqrt(1 - n/N).
-func StabilitySets(images int, sizes []int, repeats int, seed uint64) ([][][]int, error) {
-	if images < 1 || len(sizes) == 0 || repeats < 1 {
-		return nil, fmt.Errorf("stability: %d sizes of %d images, %d repeats: want at least one of each", len(sizes), images, repeats)
-	}
-	for _, n := range sizes {
-		if n < 1 || n > images {
-			return nil, fmt.Errorf("stability: sets of %d of %d images", n, images)
-		}
-	}
-	sets := make([][][]int, repeats)
-	for q := range sets {
-		order := rng.New(seed, "analysis/stability", uint64(q)).Perm(images)
-		for _, n := range sizes {
-			sets[q] = append(sets[q], order[:n:n])
-		}
-	}
-	return sets, nil
-}
-
 // PercentOn returns the two-sided similarity of two models on some of the images, in percent, without logarithm or floor.
 // The error is [ErrNoSharedImages] if the models share no correct one among them.
 func (t *Tables) PercentOn(a, b string, images []int) (float64, error) {

@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"math"
-	"reflect"
 	"slices"
 	"testing"
+
+	"sat/internal/rng"
 )
 
 func TestSpreadAgainstScipy(t *testing.T) {
@@ -59,52 +60,15 @@ func TestStabilityTable(t *testing.T) {
 	}
 }
 
-func TestStabilitySets(t *testing.T) {
-	sets, err := StabilitySets(100, []int{10, 25, 100}, 4, 7)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for q, sizes := range sets {
-		for s, n := range []int{10, 25, 100} {
-			set := slices.Sorted(slices.Values(sizes[s]))
-			if len(set) != n || len(slices.Compact(set)) != n || set[0] < 0 || set[n-1] > 99 {
-				t.Errorf("repeat %d: %d images are %v", q, n, set)
-			}
-			if s > 0 && !slices.Equal(sizes[s][:len(sizes[s-1])], sizes[s-1]) {
-				t.Errorf("repeat %d: the smaller set is not in the larger", q)
-			}
-		}
-		if q > 0 && slices.Equal(sizes[0], sets[q-1][0]) {
-			t.Error("two repeats are equal")
-		}
-	}
-	again, _ := StabilitySets(100, []int{10, 25, 100}, 4, 7)
-	if !reflect.DeepEqual(again, sets) {
-		t.Error("the same seed gives other sets")
-	}
-	for name, f := range map[string]func() error{
-		"too large": func() error { _, err := StabilitySets(10, []int{11}, 1, 0); return err },
-		"no size":   func() error { _, err := StabilitySets(10, nil, 1, 0); return err },
-		"no repeat": func() error { _, err := StabilitySets(10, []int{1}, 0, 0); return err },
-	} {
-		if f() == nil {
-			t.Errorf("%s: accepted", name)
-		}
-	}
-}
-
 func TestPercentOn(t *testing.T) {
 	tables := randomTables(3, 150, 2)
-	sets, err := StabilitySets(150, []int{60, 150}, 1, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := tables.PercentOn("model002", "model000", sets[0][0])
+	order := rng.New(1, "stability test").Perm(150)
+	got, err := tables.PercentOn("model002", "model000", order[:60])
 	if err != nil {
 		t.Fatal(err)
 	}
 	both, fooled := 0, 0
-	for _, i := range sets[0][0] {
+	for _, i := range order[:60] {
 		if tables.Correct[0].at(i) && tables.Correct[2].at(i) {
 			both++
 			if tables.Wrong[0][2].at(i) {
@@ -118,7 +82,7 @@ func TestPercentOn(t *testing.T) {
 	if want := 100 * float64(fooled) / float64(2*both); got != want {
 		t.Errorf("similarity on 60 images is %v, want %v", got, want)
 	}
-	all, err := tables.PercentOn("model000", "model002", sets[0][1])
+	all, err := tables.PercentOn("model000", "model002", order)
 	if s := mustScore(t, tables, DefaultFloor); err != nil || all != s.Pairs[1].Percent {
 		t.Errorf("similarity on all images is %v, %v, want %v", all, err, s.Pairs[1].Percent)
 	}

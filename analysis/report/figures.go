@@ -225,6 +225,9 @@ func groupsFigure(r *Run) *figure {
 	lo, hi := ln100-0.5, ln100
 	for k := range r.Pairs {
 		p := &r.Pairs[k]
+		if r.groupOfName(p.A) == "" || r.groupOfName(p.B) == "" {
+			continue // trained on adversarial images
+		}
 		set, same := 1, "0"
 		if r.groupOfName(p.A) == r.groupOfName(p.B) {
 			set, same = 0, "1"

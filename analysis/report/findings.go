@@ -91,7 +91,7 @@ func (r *Run) warnings() (out []string) {
 	}
 	weak, worst := 0, 100.0
 	for i := range r.Models {
-		if s := &r.Models[i].Self; s.N > 0 && s.Percent < whiteBoxGoal {
+		if s := &r.Models[i].Self; s.N > 0 && s.Percent < whiteBoxGoal && !r.Models[i].hardened() {
 			weak++
 			worst = min(worst, s.Percent)
 		}

@@ -276,8 +276,8 @@ func loadGroups(r *Run) error {
 		}
 		r.Models[i].Group = m.Group
 	}
-	if len(file.Models) != len(r.Models) {
-		return fmt.Errorf("%s: models lists %d of %d models", path, len(file.Models), len(r.Models))
+	if n := r.ordinaryModels(); len(file.Models) != n {
+		return fmt.Errorf("%s: models lists %d of %d models", path, len(file.Models), n)
 	}
 	convert := func(m mean) GroupMean {
 		return GroupMean{Name: m.Group, Models: m.Models, Interval: Interval{orNaN(m.CILo), orNaN(m.CIHi)},
@@ -305,7 +305,7 @@ func (r *Run) checkGroups(g *Groups) error {
 	sums := map[bool]*analysis.Summary{true: {}, false: {}}
 	for i := range r.Models {
 		for j := i + 1; j < len(r.Models); j++ {
-			if p := r.Pair(i, j); p.Status != analysis.StatusEmpty {
+			if p := r.Pair(i, j); p.Status != analysis.StatusEmpty && !r.Models[i].hardened() && !r.Models[j].hardened() {
 				s := sums[r.Models[i].Group == r.Models[j].Group]
 				s.Pairs++
 				s.Mean += p.SAT
@@ -356,7 +356,9 @@ func loadSweep(r *Run) error {
 	}
 	for _, p := range points {
 		for i, c := range p.Counts {
-			if c.Model == "" {
+			if c.Model == "" && r.Models[i].hardened() {
+				p.Counts[i] = analysis.SelfCount{Model: r.Models[i].Name, Percent: math.NaN(), SAT: math.NaN()}
+			} else if c.Model == "" {
 				return fmt.Errorf("%s: no row for model %q at epsilon %s", t.path, r.Models[i].Name, p.Label)
 			}
 		}

@@ -168,15 +168,15 @@ func ownValues(r *Run) map[string]ownValue {
 			maps.Copy(own, c.values)
 		}
 	}
-	all := analysis.Summarize(r.Pairs)
+	all := analysis.Summarize(r.ordinaryPairs())
 	allInterval := noInterval
 	if r.Groups != nil && r.Groups.All != nil {
 		allInterval = r.Groups.All.Interval
 	}
-	own["mean_all"] = ownValue{value: all.Mean, interval: allInterval, scope: fmt.Sprintf("%s, %s", plural(len(r.Models), "model", "models"), plural(all.Pairs, "pair", "pairs"))}
+	own["mean_all"] = ownValue{value: all.Mean, interval: allInterval, scope: fmt.Sprintf("%s, %s", plural(r.ordinaryModels(), "model", "models"), plural(all.Pairs, "pair", "pairs"))}
 	sum, models := 0.0, 0
 	for i := range r.Models {
-		if s := &r.Models[i].Self; !math.IsNaN(s.SAT) {
+		if s := &r.Models[i].Self; !math.IsNaN(s.SAT) && !r.Models[i].hardened() {
 			sum += s.SAT
 			models++
 		}
@@ -187,7 +187,9 @@ func ownValues(r *Run) map[string]ownValue {
 	if g := r.Groups; g != nil && g.Within.Summary.Pairs > 0 {
 		groups := map[string]int{}
 		for i := range r.Models {
-			groups[r.Models[i].Group]++
+			if r.Models[i].Group != "" {
+				groups[r.Models[i].Group]++
+			}
 		}
 		several := 0
 		for _, n := range groups {

@@ -141,15 +141,16 @@ type DataInfo struct {
 
 // ModelInfo describes a model beyond what the counts tell.
 type ModelInfo struct {
-	Model        string  `json:"model"`
-	Title        string  `json:"title"`
-	Architecture string  `json:"architecture"`
-	Family       string  `json:"family"`
-	Seed         *int64  `json:"seed"`
-	Parameters   int64   `json:"parameters"`
-	InputSize    string  `json:"input_size"`
-	Epochs       int     `json:"epochs"`
-	TrainSeconds float64 `json:"train_seconds"`
+	Adversarial  *AdversarialInfo `json:"adversarial"` // nil: trained on images as they are
+	Model        string           `json:"model"`
+	Title        string           `json:"title"`
+	Architecture string           `json:"architecture"`
+	Family       string           `json:"family"`
+	Seed         *int64           `json:"seed"`
+	Parameters   int64            `json:"parameters"`
+	InputSize    string           `json:"input_size"`
+	Epochs       int              `json:"epochs"`
+	TrainSeconds float64          `json:"train_seconds"`
 }
 
 // Timing is the time one stage took.

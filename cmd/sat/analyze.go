@@ -32,6 +32,7 @@ func analyzeCommand() *cli.Command {
 			analyzeNovelCommand(),
 			analyzeChooseCommand(),
 			analyzeSensitivityCommand(),
+			analyzeStabilityCommand(),
 		},
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -79,6 +80,10 @@ func TestBadInput(t *testing.T) {
 	compare := func(args ...string) []string {
 		return append([]string{"compare", "--out", "OUT", "--steps", "1"}, args...)
 	}
+	two := []string{"--model", "b.pt", "--images", "images.npy", "--labels", "labels.npy"}
+	planes := func(args ...string) []string {
+		return append([]string{"boundary", "--out", "OUT", "--model", "a.pt"}, args...)
+	}
 
 	for _, c := range []struct {
 		name string
@@ -126,6 +131,12 @@ func TestBadInput(t *testing.T) {
 		{"two models of one name", compare("--model", "a.pt", "--model", "./a.pt", "--images", "images.npy", "--labels", "labels.npy"), 2,
 			[]string{"./a.pt", `"a"`, "rename"}},
 		{"compare without labels", compare("--model", "a.pt", "--images", "images.npy"), 2, []string{"--labels"}},
+		{"boundaries of one model", planes("--images", "images.npy", "--labels", "labels.npy"), 2, []string{"two models", "--model"}},
+		{"no triplets", planes(append(slices.Clone(two), "--triplets", "0")...), 2, []string{"--triplets: 0", "at least 1"}},
+		{"grid of a point", planes(append(slices.Clone(two), "--grid", "1")...), 2, []string{"grid of 1", "at least 2"}},
+		{"negative range", planes(append(slices.Clone(two), "--range", "-1")...), 2, []string{"margin -1"}},
+		{"space of zero", planes(append(slices.Clone(two), "--space-std", "0.2,0,0.2")...), 2, []string{"--space-std: 0"}},
+		{"more pictures than planes", planes(append(slices.Clone(two), "--triplets", "1", "--pictures", "2")...), 2, []string{"--pictures: 2 of 1"}},
 		{"wrong completion", []string{"completion", "tcsh"}, 2, []string{"tcsh", "bash"}},
 
 		{"missing experiment", []string{"run", "nowhere.toml"}, 2, []string{"nowhere.toml"}},
@@ -181,6 +192,9 @@ func TestBadInput(t *testing.T) {
 		{"nothing but corrupt PNG", []string{"data", "dump", "--images", "corrupt", "--size", "8", "--out", "OUT.npy", "--on-bad-image", "skip"}, 1,
 			[]string{"corrupt", "broken.png"}},
 		{"matrix that is not symmetric", []string{"analyze", "clusters", "--sat", "square.csv", "--k", "2", "--out", "OUT"}, 1, []string{"square.csv", "symmetric"}},
+		{"planes through one class", planes("--model", "b.pt", "--images", "two.npy", "--labels", "zeros.npy"), 1,
+			[]string{"1 different labels", "three are needed"}},
+		{"scores that are none", []string{"analyze", "stability", "--scores", "table.csv", "--out", "OUT"}, 1, []string{"table.csv:1", `"method"`}},
 		{"text in a column", []string{"analyze", "correlate", "table.csv", "--x", "x", "--y", "y"}, 1, []string{"table.csv:3", "many"}},
 		{"unknown column", []string{"analyze", "correlate", "table.csv", "--x", "x", "--y", "z"}, 1, []string{"table.csv:1", `"z"`, "x, y"}},
 		{"cluster zero", []string{"analyze", "keywords", "--labels", "clusters.csv", "--features", "table.csv", "--out", "OUT"}, 1,

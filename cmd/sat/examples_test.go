@@ -88,6 +88,7 @@ func prepared(t *testing.T) string {
 	for from, to := range map[string]string{
 		"similarity/sat.csv": "sat.csv", "similarity/pairs_undirected.csv": "pairs_undirected.csv", "analysis/tab2_clusters.csv": "tab2_clusters.csv",
 		"similarity/pairs.csv": "pairs.csv", "similarity/accuracy.csv": "accuracy.csv",
+		"analysis/stability_scores.csv": "stability_scores.csv",
 	} {
 		write(t, in(to), readFile(t, filepath.Join(finished, "runs/tiny", from)))
 	}

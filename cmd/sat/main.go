@@ -90,6 +90,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			stageCommand(run.StageSimilarity, "score again from stored predictions; needs no model"),
 			attackCommand(),
 			compareCommand(),
+			boundaryCommand(),
 			analyzeCommand(),
 			dataCommand(),
 			reportCommand(),

@@ -43,6 +43,17 @@ epsilon = ["8/255", "24/255"]
 [similarity]
 bootstrap = 100
 
+[boundary]
+triplets = 12
+grid = 5
+pictures = 1
+
+[stability]
+pair = ["resnet-s0", "mixer-s0"]
+sizes = [10, 20]
+triplets = [1, 2]
+repeats = 3
+
 [analysis.clusters]
 k = 2
 
@@ -119,7 +130,7 @@ func copyOf(t *testing.T, reference string, without ...string) string {
 
 // comparedResults are the files and folders of a run that must not depend on when, where and how often it was started.
 // The report and run.json hold times and the machine.
-var comparedResults = []string{"similarity", "analysis", "sweep", "models"}
+var comparedResults = []string{"similarity", "boundary", "analysis", "sweep", "models"}
 
 // sameResults compares the results of two runs byte for byte.
 func sameResults(t *testing.T, got, want string) {

@@ -83,20 +83,34 @@ func smallestKeys(samples []Sample, s Subset) ([]Sample, error) {
 	case n == 0:
 		return nil, errors.New("the fraction leaves no image")
 	}
-	type keyed struct {
-		Sample
-		key [sha256.Size]byte
-	}
-	ranked := make([]keyed, len(samples))
+	ids := make([]string, len(samples))
 	for i, sample := range samples {
-		ranked[i] = keyed{sample, sha256.Sum256(fmt.Appendf(nil, "satgo-subset/1:%d:%s", s.Salt, path.Base(sample.ID)))}
+		ids[i] = sample.ID
 	}
-	slices.SortFunc(ranked, func(a, b keyed) int {
-		return cmp.Or(bytes.Compare(a.key[:], b.key[:]), cmp.Compare(a.ID, b.ID))
-	})
 	kept := make([]Sample, n)
-	for i := range kept {
-		kept[i] = ranked[i].Sample
+	for i, place := range Ranked(ids, s.Salt)[:n] {
+		kept[i] = samples[place]
 	}
 	return kept, nil
+}
+
+// Ranked returns the places of images, named by their IDs, in the order in which subsets with this salt take them: by
+// SHA-256 of "satgo-subset/1:SALT:BASENAME", whatever the order of ids, the platform or a generator's version.
+func Ranked(ids []string, salt uint64) []int {
+	type keyed struct {
+		place int
+		key   [sha256.Size]byte
+	}
+	ranked := make([]keyed, len(ids))
+	for i, id := range ids {
+		ranked[i] = keyed{i, sha256.Sum256(fmt.Appendf(nil, "satgo-subset/1:%d:%s", salt, path.Base(id)))}
+	}
+	slices.SortFunc(ranked, func(a, b keyed) int {
+		return cmp.Or(bytes.Compare(a.key[:], b.key[:]), cmp.Compare(ids[a.place], ids[b.place]))
+	})
+	places := make([]int, len(ids))
+	for i, k := range ranked {
+		places[i] = k.place
+	}
+	return places
 }

@@ -65,6 +65,7 @@ func (d *decoder) check(c *Config) {
 				"an array of images leaves nothing to each model's own preprocessing")
 		}
 	}
+	d.checkBoundary(c)
 	d.checkAnalysis(c)
 }
 
@@ -380,6 +381,10 @@ func (d *decoder) checkRecipe(r *Recipe, path string, lostParent bool) {
 	}
 	if len(r.Betas) != 2 && d.good(join(path, "betas")) {
 		d.atValue(join(path, "betas"), "write betas = [0.9, 0.999]", "recipe.betas wants two numbers")
+	}
+	if r.Adversarial != nil && (r.Mixup > 0 || r.CutMix > 0) {
+		d.atKey(at("adversarial", "mixup", "cutmix"), "leave mixup and cutmix out, or the attack",
+			"adversarial training attacks the one label of an image, and mixing gives it several")
 	}
 	if r.Opt == "sgd" && r.Nesterov && r.Momentum == 0 {
 		d.atKey(at("nesterov", "momentum"), "write momentum = 0.9, or leave nesterov out", "Nesterov's method needs a momentum")

@@ -30,6 +30,8 @@ type Config struct {
 	Sweep      Sweep              `toml:"sweep"`
 	Transfer   Transfer           `toml:"transfer"`
 	Similarity Similarity         `toml:"similarity"`
+	Boundary   *Boundary          `toml:"boundary"`
+	Stability  *Stability         `toml:"stability"`
 	Analysis   Analysis           `toml:"analysis"`
 	Report     Report             `toml:"report"`
 
@@ -140,6 +142,16 @@ type Recipe struct {
 	CutMixBox      string    `toml:"cutmix_box" enum:"floor ceil" doc:"size of odd boxes: as timm 0.6.7 and DeiT, or as timm 1.0.31"`
 	Shift          int       `toml:"shift" min:"0" doc:"largest random shift of an image, in pixels"`
 	HFlip          float64   `toml:"hflip" min:"0" max:"1" doc:"probability of a horizontal flip"`
+
+	Adversarial *Adversarial `toml:"adversarial"`
+}
+
+// Adversarial asks for adversarial training: every batch is replaced by images that an attack on the current weights makes of it.
+type Adversarial struct {
+	Epsilon     Fraction `toml:"epsilon" above:"0" max:"1" doc:"radius of the L-infinity ball, pixels in [0,1]"`
+	StepSize    Fraction `toml:"step_size" above:"0" doc:"pixels in [0,1]"`
+	Steps       int      `toml:"steps" min:"1" doc:"of the attack, for every batch"`
+	RandomStart bool     `toml:"random_start" doc:"start at a random point of the ball"`
 }
 
 // Sweep repeats the experiment at other radii.

@@ -96,6 +96,8 @@ func (d *decoder) unknownKeyHint(key, path string, known []string) string {
 		return fmt.Sprintf("here the word is %q", ours)
 	}
 	if homes := tablesWith(reflect.TypeFor[Config](), "", key); len(homes) > 0 {
+		// The nearest to the top first: [attack] before a table inside a recipe.
+		slices.SortStableFunc(homes, func(a, b string) int { return strings.Count(a, ".") - strings.Count(b, ".") })
 		return fmt.Sprintf("%q belongs in %s", key, strings.Join(homes, " or "))
 	}
 	where := "the top of the file"

@@ -4,7 +4,8 @@ import "reflect"
 
 // defaults holds the value of every table of a file before the file is read. The attack, the number of clusters, the
 // restarts and the keywords are the paper's; the floor, which it does not give, is below every success rate that
-// 50,000 images can show.
+// 50,000 images can show. Planes are those of Somepalli et al., the sizes of the stability study the paper's, adversarial
+// training that of Madry et al. on CIFAR-10.
 var defaults = map[reflect.Type]any{
 	typeOf[Config](): Config{Device: "cpu", Threads: 1, Batch: 64, Precision: "float32"},
 	typeOf[Data]():   Data{Train: "train", Val: "val", Labels: "given", OnBadImage: "stop"},
@@ -14,11 +15,14 @@ var defaults = map[reflect.Type]any{
 		Method: "pgd", Epsilon: fraction("8/255"), Norm: "Linf", StepSize: fraction("0.1"), StepUnit: "pixel", Restarts: 1, Select: "last",
 		Loss: "cross-entropy", Target: "none", Targets: 9, Queries: 5000, Survivors: "clean", RNG: "keyed", NaN: "stop",
 	},
-	typeOf[Transfer]():   Transfer{Resize: "bilinear", Clean: "own", ResizeOnly: true},
-	typeOf[Similarity](): Similarity{Floor: 5e-4, Bootstrap: 2000},
-	typeOf[Clusters]():   Clusters{K: 10, Affinity: "sat", Gamma: 1, Diagonal: "zero", Laplacian: "sym", Which: "smooth", Restarts: 100},
-	typeOf[Keywords]():   Keywords{BaseMap: "keywords", Attention: "presence", TF: "count", IDF: "smooth", Norm: "l2", Top: 5},
-	typeOf[Report]():     Report{Paper: true},
+	typeOf[Transfer]():    Transfer{Resize: "bilinear", Clean: "own", ResizeOnly: true},
+	typeOf[Similarity]():  Similarity{Floor: 5e-4, Bootstrap: 2000},
+	typeOf[Clusters]():    Clusters{K: 10, Affinity: "sat", Gamma: 1, Diagonal: "zero", Laplacian: "sym", Which: "smooth", Restarts: 100},
+	typeOf[Keywords]():    Keywords{BaseMap: "keywords", Attention: "presence", TF: "count", IDF: "smooth", Norm: "l2", Top: 5},
+	typeOf[Report]():      Report{Paper: true},
+	typeOf[Boundary]():    Boundary{Triplets: 500, Grid: 50, Range: 0.1},
+	typeOf[Stability]():   Stability{Sizes: []int{500, 1000, 2500, 5000}, Triplets: []int{10, 20, 50, 100}, Repeats: 10},
+	typeOf[Adversarial](): Adversarial{Epsilon: fraction("8/255"), StepSize: fraction("2/255"), Steps: 7, RandomStart: true},
 	typeOf[Recipe](): Recipe{
 		Momentum: 0.9, Betas: []float64{0.9, 0.999}, Eps: 1e-8, Sched: "cosine", SchedUnit: "epoch", Gamma: 0.1, WarmupLR: 1e-6,
 		LayerDecay: 1, Accumulate: 1, AMP: "float32", Loss: "ce", Interpolation: "bicubic", RepeatedAug: 1, MixProb: 1, MixSwitch: 0.5,

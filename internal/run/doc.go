@@ -12,7 +12,7 @@
 //
 // # Stages
 //
-//	prepare → export → train → evaluate → attack → transfer → similarity → analysis → report
+//	prepare → export → train → evaluate → attack → transfer → boundary → similarity → analysis → report
 //
 // A stage ends before the next begins. Inside a stage tasks run on a few workers, each with the one module it needs:
 // a model is attacked once, not once per pair, and a target is loaded once for all sources. A model that fails (its
@@ -32,9 +32,20 @@
 //	DIR/run.json          versions, machine, times: everything that may differ between equal runs
 //	DIR/units/STAGE/      units of work, see store.Unit
 //	DIR/models/NAME/      trained module and learning curve
+//	DIR/boundary/         agreement.csv, agreement_pairs.csv, agreement_groups.csv, planes.json, stability_scores.csv
 //	DIR/similarity/       sat.csv, sat.npy, pairs.csv, pairs_undirected.csv, self.csv, accuracy.csv
-//	DIR/analysis/         clusters, keywords, the comparison of groups
+//	DIR/analysis/         clusters, keywords, the comparison of groups, SAT beside agreement, stability
 //	DIR/sweep/            the same comparison at other epsilons
 //	DIR/figures/          figures of the report
 //	DIR/report.html       the report; also report.md and report.json
+//
+// # Decision boundaries
+//
+// The boundary stage draws planes through three images (package boundary), once for all models; a unit is the class maps of
+// one model on ten planes. All pairs are scored from stored maps, so another model costs its own maps only. The images are
+// those of the experiment's array, or the folder's as the reference model takes them; a model of another size is shown planes
+// through the three images resized. The stability study compares one pair on sets of images that are nested within a repeat:
+// set q takes them in the order of their keys under salt q, the similarity of a set comes from the stored outcomes of the
+// attack, and the agreement of repeat q from planes through images of set q. Seconds are measured beside it, pass by pass, in
+// DIR/stability_seconds.json.
 package run

@@ -61,6 +61,9 @@ func (s summaryFile) within(i analysis.Interval) summaryFile {
 // compareGroups runs the permutation test over models. Without a contrast (no two models of one group, or only one
 // group) there is nothing to test and the result is nil.
 func compareGroups(ctx context.Context, s *analysis.Scores, groups []string, seed uint64) (*analysis.GroupTest, error) {
+	if len(s.Models) < 2 {
+		return nil, nil
+	}
 	test, err := analysis.CompareGroups(ctx, s.Models, s.Pairs, groups, analysis.GroupOptions{Seed: seed})
 	if errors.Is(err, analysis.ErrNoContrast) {
 		return nil, nil

@@ -139,6 +139,10 @@ func (r *runner) writeRun(ctx context.Context) error {
 		if m.Recipe != nil {
 			entry["epochs"] = m.Recipe.Epochs
 		}
+		if m.hardened() {
+			a := m.Recipe.Adversarial
+			entry["adversarial"] = map[string]any{"epsilon": a.Epsilon.String(), "step_size": a.StepSize.String(), "steps": a.Steps, "random_start": a.RandomStart}
+		}
 		file.Models = append(file.Models, entry)
 	}
 	return store.WriteJSON(filepath.Join(r.Dir, "run.json"), file)

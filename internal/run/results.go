@@ -1,10 +1,14 @@
 package run
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"math"
+	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/sbinet/npyio"
 	"gonum.org/v1/gonum/mat"
@@ -13,6 +17,23 @@ import (
 	"sat/internal/store"
 	"sat/internal/studies"
 )
+
+// forget removes results of an earlier run that the experiment does not ask for any more, so that no report shows them. A
+// folder that only command line flags name may hold anything and is left alone.
+func (r *runner) forget(dir string, names ...string) error {
+	if r.Resolved == nil {
+		return nil
+	}
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		for _, file := range []string{path, strings.TrimSuffix(path, ".csv") + ".meta.json"} {
+			if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // accuracy is the clean accuracy of one model.
 type accuracy struct {

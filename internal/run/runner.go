@@ -35,20 +35,22 @@ const (
 	StageEvaluate   Stage = "evaluate"
 	StageAttack     Stage = "attack"
 	StageTransfer   Stage = "transfer"
+	StageBoundary   Stage = "boundary"
 	StageSimilarity Stage = "similarity"
 	StageAnalysis   Stage = "analysis"
 	StageReport     Stage = "report"
 )
 
 var stages = []Stage{StagePrepare, StageExport, StageTrain, StageEvaluate, StageAttack, StageTransfer,
-	StageSimilarity, StageAnalysis, StageReport}
+	StageBoundary, StageSimilarity, StageAnalysis, StageReport}
 
 // Options say how to execute a Spec. They change no result.
 type Options struct {
-	From     Stage  // the first stage to execute; "" for all
-	Until    Stage  // the last stage to execute; StageReport for everything
-	Force    bool   // compute again what is finished
-	Home     string // the checkout with scripts/ and the exporter's environment
+	From     Stage   // the first stage to execute; "" for all
+	Until    Stage   // the last stage to execute; StageReport for everything
+	Skip     []Stage // stages to leave out
+	Force    bool    // compute again what is finished
+	Home     string  // the checkout with scripts/ and the exporter's environment
 	Progress *Progress
 }
 
@@ -106,11 +108,14 @@ func Run(ctx context.Context, spec Spec, o Options) (Outcome, error) {
 	defer r.beat()()
 	steps := map[Stage]func(context.Context) error{
 		StagePrepare: r.prepare, StageExport: r.export, StageTrain: r.train, StageEvaluate: r.evaluate, StageAttack: r.attack,
-		StageTransfer: r.transfer, StageSimilarity: r.similarity, StageAnalysis: r.analyse, StageReport: r.report,
+		StageTransfer: r.transfer, StageBoundary: r.boundary, StageSimilarity: r.similarity, StageAnalysis: r.analyse, StageReport: r.report,
 	}
 	for _, stage := range stages[max(0, slices.Index(stages, o.From)):] {
 		if err := ctx.Err(); err != nil {
 			return r.out, fmt.Errorf("%s: %w", stage, err)
+		}
+		if slices.Contains(o.Skip, stage) {
+			continue
 		}
 		started, before, found := time.Now(), r.computed, r.skipped
 		if err := steps[stage](ctx); err != nil {

@@ -85,7 +85,7 @@ func (r *runner) judge(s *analysis.Scores) {
 		r.Progress.Warn(w) // the report says the same from the tables
 	}
 	for _, c := range s.Self {
-		if c.N > 0 && c.Percent < weakAttack {
+		if c.N > 0 && c.Percent < weakAttack && !r.isHardened(c.Model) {
 			r.warn("%s: the attack fools the model itself on only %.1f %% of its images; its scores measure the attack's weakness too",
 				c.Model, c.Percent)
 		}
@@ -114,25 +114,28 @@ func (r *runner) analyse(ctx context.Context) error {
 	main := r.measured[""]
 	folder := studies.Folder{Dir: filepath.Join(r.Dir, "analysis"), Meta: main.meta}
 	names := main.scores.Models
-	groups := make([]string, len(names))
-	for i, m := range r.members {
-		groups[i] = m.Group
-	}
-	test, err := compareGroups(ctx, main.scores, groups, r.Seed)
+	ordinary, groups := r.ordinary(main.scores)
+	test, err := compareGroups(ctx, ordinary, groups, r.Seed)
 	if err != nil {
 		return err
 	}
 	if test != nil {
-		if err := writeGroups(ctx, filepath.Join(folder.Dir, "groups.json"), main.scores, groups, test, r.Seed); err != nil {
+		if err := writeGroups(ctx, filepath.Join(folder.Dir, "groups.json"), ordinary, groups, test, r.Seed); err != nil {
 			return err
 		}
+	}
+	if err := r.correlateAgreement(ctx, folder.Dir); err != nil {
+		return err
+	}
+	if err := r.stability(ctx, folder.Dir); err != nil {
+		return err
 	}
 	features, err := r.writeFeatures()
 	if err != nil {
 		return err
 	}
 	if r.Clusters == nil {
-		return r.writeSweep(ctx, groups)
+		return r.writeSweep(ctx)
 	}
 	options := *r.Clusters
 	if options.K > len(names) {
@@ -150,7 +153,7 @@ func (r *runner) analyse(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.writeSweep(ctx, groups)
+	return r.writeSweep(ctx)
 }
 
 // writeFeatures writes features.csv if every model has components, and returns them.
@@ -174,8 +177,9 @@ func (r *runner) writeFeatures() (*analysis.Features, error) {
 	return f, studies.WriteTable(filepath.Join(r.Dir, "features.csv"), nil, append([]string{"model"}, f.Components...), rows)
 }
 
-// writeSweep writes white-box success and the comparison of groups for every epsilon.
-func (r *runner) writeSweep(ctx context.Context, groups []string) error {
+// writeSweep writes white-box success and the comparison of groups for every epsilon, of the models that are not trained to
+// withstand the attack.
+func (r *runner) writeSweep(ctx context.Context) error {
 	if len(r.Sweep) == 0 {
 		return nil
 	}
@@ -186,17 +190,18 @@ func (r *runner) writeSweep(ctx context.Context, groups []string) error {
 		if a.Attacker == r.Attack.Attacker {
 			s, chosen = r.measured[""], "1"
 		}
-		for _, c := range s.scores.Self {
+		ordinary, groups := r.ordinary(s.scores)
+		for _, c := range ordinary.Self {
 			white = append(white, []string{a.Epsilon, c.Model, strconv.Itoa(c.N), strconv.Itoa(c.Fooled)})
 		}
-		test, err := compareGroups(ctx, s.scores, groups, r.Seed)
+		test, err := compareGroups(ctx, ordinary, groups, r.Seed)
 		if err != nil {
 			return err
 		}
 		if test == nil {
 			test = &analysis.GroupTest{Difference: math.NaN(), P: math.NaN(), PRank: math.NaN()}
 		}
-		sum := s.scores.Summary()
+		sum := ordinary.Summary()
 		compared = append(compared, []string{a.Epsilon, number(test.Within.Mean), number(test.Across.Mean), number(test.Difference),
 			number(test.P), strconv.Itoa(test.Permutations), number(test.PRank), strconv.Itoa(test.Within.Pairs),
 			strconv.Itoa(test.Across.Pairs), strconv.Itoa(sum.Floored), strconv.Itoa(sum.Excluded), chosen})

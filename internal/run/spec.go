@@ -21,6 +21,7 @@ type Spec struct {
 	Resolved   []byte // the fully resolved experiment file, stored with the results; nil without one
 	Dir        string // units and results
 	Similarity string // folder of the result files: DIR/similarity of an experiment, DIR itself for `sat compare`
+	Agreement  string // folder of the agreement of decision boundaries: DIR/boundary, or DIR itself for `sat boundary`
 	Seed       uint64
 
 	Device    torch.Device
@@ -34,6 +35,8 @@ type Spec struct {
 	Attack     Attack
 	Sweep      []Attack // the same experiment at other epsilons; analysed only for the central claim
 	Transfer   experiment.Transfer
+	Boundary   *Boundary  // nil: not asked for
+	Stability  *Stability // likewise; needs Boundary
 	Scores     experiment.Similarity
 	Clusters   *analysis.ClusterOptions // nil: not asked for
 	Keywords   *analysis.KeywordOptions
@@ -76,7 +79,7 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 	}
 	s := Spec{
 		Name: c.Name, Title: c.Report.Title, Experiment: file, Resolved: c.Resolved(),
-		Dir: c.Out, Similarity: filepath.Join(c.Out, "similarity"), Seed: c.Seed,
+		Dir: c.Out, Similarity: filepath.Join(c.Out, "similarity"), Agreement: filepath.Join(c.Out, "boundary"), Seed: c.Seed,
 		Device: device, Precision: precision, Threads: c.Threads, Batch: c.Batch,
 		Workers: c.Workers, Data: c.Data, Transfer: c.Transfer, Scores: c.Similarity, PaperValue: c.Report.Paper,
 	}
@@ -104,6 +107,9 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 	}
 	if o := c.Analysis.Clusters; o != nil && o.K > len(s.Members) {
 		return Spec{}, c.Problem("analysis.clusters.k", fmt.Sprintf("at most %d", len(s.Members)), "%d clusters of %d models", o.K, len(s.Members))
+	}
+	if err := s.askForBoundaries(c); err != nil {
+		return Spec{}, err
 	}
 	if o := c.Analysis.Clusters; o != nil {
 		s.Clusters = &analysis.ClusterOptions{

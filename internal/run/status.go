@@ -93,7 +93,11 @@ func ReadStatus(spec Spec) (Status, error) {
 		s.Stage, s.Share, s.Left, s.Failures = h.Stage, h.Share, h.Left, h.Failures
 		s.Running = h.Running && time.Since(h.Time) < 5*heartbeatInterval
 	}
-	for _, stage := range []Stage{StageExport, StageTrain, StageEvaluate, StageAttack, StageTransfer} {
+	counted := []Stage{StageExport, StageTrain, StageEvaluate, StageAttack, StageTransfer}
+	if spec.Boundary != nil {
+		counted = append(counted, StageBoundary)
+	}
+	for _, stage := range counted {
 		names, err := filepath.Glob(filepath.Join(spec.Dir, "units", string(stage), "*.unit.json"))
 		if err != nil {
 			return s, err

@@ -17,6 +17,14 @@ import (
 // passTraining is the cost of one training image: forward, and backward to input and weights.
 const passTraining = 4.0
 
+// trainingPasses is the cost of one image in one epoch.
+func trainingPasses(r train.Recipe) float64 {
+	if r.Adversarial == nil {
+		return passTraining
+	}
+	return passTraining + passGradient*float64(r.Adversarial.Steps)
+}
+
 // trainKey is what determines a trained model besides the network and the images.
 type trainKey struct {
 	Recipe train.Recipe `json:"recipe"`
@@ -55,7 +63,7 @@ func (r *runner) train(ctx context.Context) error {
 		unit := store.Unit{Stage: string(StageTrain), Name: m.Name, Key: key}
 		network := m.exported
 		m.module, m.key = unit.File(r.units(), "pt"), key
-		passes := passTraining * float64(recipe.Epochs*training.Len())
+		passes := trainingPasses(recipe) * float64(recipe.Epochs*training.Len())
 		done, err := r.finished(unit)
 		if err != nil {
 			return err
@@ -89,7 +97,7 @@ func (r *runner) trainModel(ctx context.Context, m *member, unit store.Unit, job
 			return err
 		}
 	}
-	perUpdate := passTraining * float64(job.Recipe.Batch)
+	perUpdate := trainingPasses(job.Recipe) * float64(job.Recipe.Batch)
 	seen := 0
 	job.Progress = func(p train.Progress) {
 		if now := (p.Epoch-1)*p.Updates + p.Update; now > seen {
@@ -206,5 +214,8 @@ func recipeOf(e *experiment.Recipe) train.Recipe {
 	}
 	r.Filter, r.HFlip, r.Shift, r.Policy, r.Jitter, r.EraseProb = e.Interpolation, e.HFlip, e.Shift, e.AA, e.ColorJitter, e.EraseProb
 	r.RepeatedAug, r.Mixup, r.CutMix, r.MixProb, r.MixSwitch, r.CutMixBox = e.RepeatedAug, e.Mixup, e.CutMix, e.MixProb, e.MixSwitch, e.CutMixBox
+	if a := e.Adversarial; a != nil {
+		r.Adversarial = &train.Adversarial{Epsilon: a.Epsilon.Float64(), StepSize: a.StepSize.Float64(), Steps: a.Steps, RandomStart: a.RandomStart}
+	}
 	return r
 }

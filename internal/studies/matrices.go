@@ -41,12 +41,6 @@ func Matrices(ctx context.Context, f Folder, job MatricesJob) ([]string, error) 
 		return nil, err
 	}
 	f = f.with("matrices", map[string]any{"permutations": job.Mantel.Permutations, "resamples": job.Bootstrap.Resamples, "seed": job.Mantel.Seed})
-	file := matricesFile{SchemaVersion: schemaVersion, Models: c.Models, Left: append([]string{}, c.Left...),
-		Correlation: correlationOf(c.Correlation), RLo: Defined(c.R.Lo), RHi: Defined(c.R.Hi), SpearmanLo: Defined(c.Spearman.Lo),
-		SpearmanHi: Defined(c.Spearman.Hi), Warnings: append([]string{}, c.Warnings...)}
-	if c.Mantel != nil {
-		file.Mantel = &mantelFile{c.Mantel.R, c.Mantel.P, c.Mantel.Permutations}
-	}
 	var rows, figure [][]string
 	for _, p := range c.Points {
 		rows = append(rows, []string{p.A, p.B, number(p.X), number(p.Y)})
@@ -63,5 +57,33 @@ func Matrices(ctx context.Context, f Folder, job MatricesJob) ([]string, error) 
 			return nil, err
 		}
 	}
-	return c.Warnings, f.json("matrices.json", file)
+	return c.Warnings, f.json("matrices.json", describeMatrices(c))
+}
+
+func describeMatrices(c *analysis.MatrixComparison) matricesFile {
+	file := matricesFile{SchemaVersion: schemaVersion, Models: c.Models, Left: append([]string{}, c.Left...),
+		Correlation: correlationOf(c.Correlation), RLo: Defined(c.R.Lo), RHi: Defined(c.R.Hi), SpearmanLo: Defined(c.Spearman.Lo),
+		SpearmanHi: Defined(c.Spearman.Hi), Warnings: append([]string{}, c.Warnings...)}
+	if c.Mantel != nil {
+		file.Mantel = &mantelFile{c.Mantel.R, c.Mantel.P, c.Mantel.Permutations}
+	}
+	return file
+}
+
+// Agreement relates the similarity of models to the agreement of their decision boundaries, pair by pair: agreement_sat.csv
+// and agreement_sat.json, which holds what matrices.json does.
+func Agreement(ctx context.Context, f Folder, sat, agreement *analysis.Matrix, seed uint64) error {
+	o := analysis.MatrixOptions{Mantel: analysis.MantelOptions{Seed: seed}, Bootstrap: analysis.BootstrapOptions{Seed: seed}}
+	c, err := analysis.CompareMatrices(ctx, sat, agreement, o)
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, p := range c.Points {
+		rows = append(rows, []string{p.A, p.B, number(p.X), number(p.Y)})
+	}
+	if err := f.with("agreement", map[string]any{"seed": seed}).table("agreement_sat.csv", []string{"a", "b", "sat", "agreement"}, rows); err != nil {
+		return err
+	}
+	return f.json("agreement_sat.json", describeMatrices(c))
 }

@@ -4,7 +4,7 @@
 // seed and two sets of images, and writes a TorchScript file with the trained weights. Per update:
 //
 //	image -> random resized crop or shift -> mirror -> RandAugment or colour jitter      (package data, on all cores)
-//	batch -> random erasing -> mixup or CutMix -> (x/255 - mean)/std -> network
+//	batch -> random erasing -> adversarial images -> mixup or CutMix -> (x/255 - mean)/std -> network
 //	      -> cross-entropy, or binary cross-entropy, with smoothed and mixed targets; distillation on a second head
 //	      -> backward -> clip the global gradient norm -> SGD, AdamW, LAMB or RMSProp -> average of the weights
 //
@@ -17,7 +17,7 @@
 //
 // # Repeatability
 //
-// Order and augmentation are keyed by (seed, epoch, position), the network's own random numbers (dropout, stochastic
+// Order, augmentation and random starts of an attack are keyed by (seed, epoch, position), the network's own random numbers (dropout, stochastic
 // depth) by (seed, epoch, update), initial weights by (seed, parameter name). Nothing else is random, so the seed, the
 // recipe and the files fix every bit on one kind of CPU with one number of threads. libtorch has a single generator per
 // process: networks that draw from it are updated one at a time, others on all workers at once.

@@ -88,6 +88,8 @@ type Recipe struct {
 	CutMixBox   string     `json:"cutmix_box"`
 	Precision   string     `json:"amp"` // float32, bfloat16 or, on CUDA, float16: products and convolutions
 
+	Adversarial *Adversarial `json:"adversarial,omitempty"` // nil: train on the images as they are
+
 	EvalEvery int `json:"eval_every"` // epochs from one evaluation to the next; the last epoch is always evaluated
 	EvalBatch int `json:"eval_batch"`
 }
@@ -166,6 +168,10 @@ func (r Recipe) Validate() error {
 	check(r.BCEThreshold == 0 || r.Loss == BCE, "bce_threshold is for loss %q", BCE)
 	_, err := torch.ParseDType(r.Precision)
 	check(err == nil, "amp is %q, want float32, bfloat16 or float16", r.Precision)
+	if r.Adversarial != nil {
+		errs = append(errs, r.Adversarial.validate())
+		check(!r.mixes(), "adversarial training attacks the one label of an image; leave mixup and cutmix out")
+	}
 	return errors.Join(errs...)
 }
 

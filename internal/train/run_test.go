@@ -98,8 +98,17 @@ func sameFiles(t *testing.T, got, want Job) {
 func TestResumedRunEqualsUninterrupted(t *testing.T) {
 	testkit.NoLeaks(t)
 	worker := testkit.Torch(t)
-	for _, name := range []string{"tiny", "drop"} {
-		t.Run(name, func(t *testing.T) {
+	for _, title := range []string{"tiny", "drop", "adversarial"} {
+		t.Run(title, func(t *testing.T) {
+			job := func(t *testing.T, worker *torch.Worker, name string) Job {
+				if name == "adversarial" {
+					j := job(t, worker, "drop")
+					j.Recipe.Adversarial = &Adversarial{Epsilon: 16.0 / 255, StepSize: 8.0 / 255, Steps: 2, RandomStart: true}
+					return j
+				}
+				return job(t, worker, name)
+			}
+			name := title
 			whole := job(t, worker, name)
 			mustRun(t, whole)
 			again := job(t, worker, name)
@@ -299,6 +308,7 @@ func TestRefusals(t *testing.T) {
 		want   string
 	}{
 		{"recipe", func(_ *testing.T, j *Job) { j.Recipe.Epochs = 0 }, "epochs is 0"},
+		{"attack of no steps", func(_ *testing.T, j *Job) { j.Recipe.Adversarial = &Adversarial{Epsilon: 0.1, StepSize: 0.1} }, "adversarial steps is 0"},
 		{"no images", func(_ *testing.T, j *Job) { j.Val = &data.Set{} }, "no validation images"},
 		{"size", func(_ *testing.T, j *Job) { set(j).H, set(j).W = 8, 32 }, "training images are 8x32, the network takes 16x16"},
 		{"floats", func(_ *testing.T, j *Job) { set(j).Images = nil }, "training images are not uint8"},

@@ -58,7 +58,9 @@ func goldenRecipes() map[string]Recipe {
 	lamb.Optimizer, lamb.Epochs, lamb.Batch, lamb.LR, lamb.Betas[1], lamb.Eps = LAMB, 5, 16, 0.02, 0.99, 1e-6
 	lamb.WeightDecay, lamb.LabelSmoothing, lamb.Loss, lamb.BCEThreshold = 0.02, 0.1, BCE, 0.2
 	lamb.Accumulate, lamb.EMA = 2, 0.9
-	return map[string]Recipe{"adamw": adamw, "sgd": sgd, "lamb": lamb}
+	adversarial := adamw
+	adversarial.Adversarial = &Adversarial{Epsilon: 8.0 / 255, StepSize: 3.0 / 255, Steps: 3}
+	return map[string]Recipe{"adamw": adamw, "sgd": sgd, "lamb": lamb, "adversarial": adversarial}
 }
 
 func TestTwentyUpdatesEqualEagerPyTorch(t *testing.T) {

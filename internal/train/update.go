@@ -20,6 +20,13 @@ func (t *session) update(s *torch.Scope, batch data.Batch, lr float64, epoch, up
 			return 0, fmt.Errorf("random erasing: %w", err)
 		}
 	}
+	if t.Recipe.Adversarial != nil {
+		y := s.ToDevice(s.FromInt64(batch.Labels, len(batch.Labels)), t.Device)
+		var err error
+		if x, err = t.attacked(s, x, y, epoch, update); err != nil {
+			return 0, err
+		}
+	}
 	share := 1.0
 	if t.Recipe.mixes() {
 		var err error

@@ -71,13 +71,30 @@ def cosine(t, base, epochs, warmup, start, floor):
     return floor + 0.5 * (base - floor) * (1 + math.cos(math.pi * t / epochs))
 
 
-def run(model, optimizer, rates, images, labels, smoothing, clip):
+def attacked(model, x, y, mean, std, epsilon, step_size, steps):
+    """Madry et al.: PGD from the clean images on the network in evaluation mode."""
+    model.eval()
+    adv = x.clone()
+    for _ in range(steps):
+        adv.requires_grad_(True)
+        loss = F.cross_entropy(model((adv - mean) / std), y, reduction="sum")
+        g, = torch.autograd.grad(loss, adv)
+        adv = adv.detach() + step_size * g.sign()
+        adv = (x + (adv - x).clamp(-epsilon, epsilon)).clamp(0, 1)
+    model.train()
+    return adv.detach()
+
+
+def run(model, optimizer, rates, images, labels, smoothing, clip, adversarial=None):
     mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (MEAN, STD))
     losses = []
     model.train()
     for i, lr in enumerate(rates):
         rows = [(BATCH * i + j) % IMAGES for j in range(BATCH)]
-        x = (images[rows].permute(0, 3, 1, 2).float() / 255 - mean) / std
+        x = images[rows].permute(0, 3, 1, 2).float() / 255
+        if adversarial:
+            x = attacked(model, x, labels[rows], mean, std, **adversarial)
+        x = (x - mean) / std
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.zero_grad(set_to_none=True)
@@ -137,9 +154,10 @@ def main():
     save(initial, OUT / "steps_net.pt")
 
     cases = []
-    for name in ("adamw", "sgd"):
+    for name in ("adamw", "sgd", "adversarial"):
         model = copy.deepcopy(initial)
-        if name == "adamw":
+        adversarial = {"epsilon": 8 / 255, "step_size": 3 / 255, "steps": 3} if name == "adversarial" else None
+        if name != "sgd":
             # Five epochs of four updates each, rate per update, one epoch of warm-up.
             rates = [cosine(i / 4, 4e-3, 5, 1, 1e-4, 1e-5) for i in range(UPDATES)]
             optimizer = torch.optim.AdamW(groups(model, 0.05), lr=1, betas=(0.9, 0.99), eps=1e-8)
@@ -149,7 +167,7 @@ def main():
             rates = [0.05 * 0.1 ** (i // 4 // 2) for i in range(UPDATES)]
             optimizer = torch.optim.SGD(model.parameters(), lr=1, momentum=0.9, nesterov=True, weight_decay=1e-2)
             smoothing, clip = 0.0, 0.0
-        losses = run(model, optimizer, rates, images, labels, smoothing, clip)
+        losses = run(model, optimizer, rates, images, labels, smoothing, clip, adversarial)
         tensors = {n: t.flatten().tolist() for n, t in model.state_dict().items()}
         cases.append({"name": name, "rates": rates, "losses": losses, "tensors": tensors})
         print(name, losses[0], losses[-1])
