@@ -21,7 +21,7 @@ type Attacker interface {
 	Parameters() map[string]any
 }
 
-var _ = []Attacker{PGD{}, APGD{}, FAB{}, Square{}, AutoAttack{}}
+var _ = []Attacker{PGD{}, APGD{}, FAB{}, Square{}, AutoAttack{}, PatchFool{}}
 
 // Cost counts calls of a model.
 type Cost struct{ Forwards, Gradients int }

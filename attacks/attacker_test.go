@@ -13,7 +13,7 @@ import (
 func everyAttack() []Attacker {
 	p := Defaults()
 	p.RandomStart = true
-	return []Attacker{p, DefaultAPGDT(), DefaultFAB(), DefaultSquare(), DefaultAutoAttack()}
+	return []Attacker{p, DefaultAPGDT(), DefaultFAB(), DefaultSquare(), DefaultAutoAttack(), DefaultPatchFool()}
 }
 
 // TestParametersHoldEverySetting: a setting that is not among the parameters would not be in the keys of stored results.

@@ -42,6 +42,17 @@
 // Warnings of the result name what may make the figure misleading. A state that can be saved and given back is handed out
 // after every batch of every attack.
 //
+// # Patch-Fool
+//
+// PatchFool (Fu et al., "Patch-Fool: are vision transformers always robust against adversarial perturbations?", ICLR 2022)
+// replaces a few patches of an image of a vision transformer: those that receive most attention in the fifth layer. Inside
+// them the normalised image q is free within [0,1]; Adam climbs
+//
+//	J = CE + 0.002 Σ_l J_l     J_l: attention that layer l pays to the patches
+//
+// where a layer's gradient that points against the cross-entropy's loses that part (PCGrad, Yu et al., NeurIPS 2020). Mild
+// variants bound the change in L2 or L∞, a sparse one the number of pixels. The model has to be an AttentionModel.
+//
 // # What holds
 //
 // 0 <= x_t <= 1 exactly and |x_t - x| <= ε + 6e-8 (float32 rounding). The gradient is that of the summed loss, so an
@@ -75,6 +86,10 @@
 //     the cross-entropy (two), from other random points than apgd-ce.
 //   - The L2 square attack starts from whole tiles only; the reference fails for sizes that its tiles do not fill, such as 18.
 //   - Not here: the L1 norm, the versions plus and rand, expectation over transformations, random restarts of FAB.
+//
+// From the authors' program of Patch-Fool it differs so: losses are summed, not averaged, over the batch (Adam removes the
+// difference but for its epsilon); the projection divides by the squared length of the cross-entropy's gradient, as the paper
+// and PCGrad have it (ConflictCodeNorm divides by the length); random patches are distinct; the learning rate is 0.2.
 //
 // As in the reference, the first checkpoint of APGD compares the loss after the first iteration with 0, not with the loss of
 // the starting point, and after a return to the best point the momentum is still that of the point before.

@@ -16,6 +16,7 @@ A job file holds one job or a list of them. Fields of a job:
   alias, timm_0_6_7, components     copied to the manifest
   seed          of the random weights
   weights       "random" (default) or "pretrained"; checkpoints: a folder to look in, instead of timm's local cache
+  attention     true: a ViT or DeiT that also returns its attention maps, for Patch-Fool
   timm_path     a folder that holds another version of timm (the whole job file must agree on it)
 
 Each job runs in a process of its own, so a file does not depend on what was exported before it. Progress is written as
@@ -35,7 +36,7 @@ import warnings
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 os.environ["HF_HUB_OFFLINE"] = "1"  # an export never downloads; huggingface_hub reads this when it is imported
 
-from satexport import build, check, fill, initrules, modulefile  # noqa: E402
+from satexport import attention, build, check, fill, initrules, modulefile  # noqa: E402
 
 
 def emit(event, name, **fields):
@@ -117,8 +118,13 @@ def export(job, out):
     net.eval()
     described = describe(job, net)
     size, classes = described["input_size"], int(net.num_classes)
+    maps = None
+    if job.get("attention"):
+        net, maps = attention.expose(net, size)
 
     script, kind = to_torchscript(torch, name, net, size)
+    if maps and kind != "scripted":
+        raise build.JobError("a network with attention maps cannot be traced")
     stored = initrules.tensors(script)
     if stored.keys() != {r["tensor"] for r in rules}:
         raise build.JobError("TorchScript names other tensors than the network: "
@@ -141,7 +147,8 @@ def export(job, out):
         "classes": classes,
         "kind": kind,
         "heads": 1,
-        "attention": False,
+        "attention": maps is not None,
+        **({"attention_shape": maps} if maps else {}),
         "weights": weights,
         "weights_sha256": modulefile.weights_sha256(stored),
         "init": rules,
@@ -165,7 +172,7 @@ def export(job, out):
 
 
 KNOWN = {"name", "model", "class", "kwargs", "num_classes", "in_chans", "input_size", "mean", "std", "interpolation",
-         "crop_pct", "alias", "timm_0_6_7", "components", "seed", "weights", "checkpoints", "timm_path"}
+         "crop_pct", "alias", "timm_0_6_7", "components", "seed", "weights", "checkpoints", "timm_path", "attention"}
 
 
 def validate(job):

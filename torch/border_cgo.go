@@ -466,6 +466,27 @@ func borderModuleInputGrad(h moduleHandle, x, y, targets tensorHandle, g GradOpt
 	return [3]tensorHandle{tensorHandle(grad), tensorHandle(logits), tensorHandle(loss)}, nil
 }
 
+func borderModuleAttentionGrad(h moduleHandle, x, y, tokens tensorHandle, g AttentionOptions) (out []tensorHandle, err error) {
+	var pinner runtime.Pinner
+	defer pinner.Unpin()
+	layers := make([]C.int32_t, len(g.Layers))
+	for i, l := range g.Layers {
+		layers[i] = C.int32_t(l)
+	}
+	grads := make([]*C.st_tensor, 1+len(layers))
+	var logits, loss *C.st_tensor
+	pinner.Pin(&grads[0])
+	e := C.st_module_attention_grad(moduleC(h), tensorC(x), tensorC(y), tensorC(tokens), normalisationC(&pinner, g.Mean, g.Std),
+		C.int32_t(g.Form), unsafe.SliceData(layers), C.int32_t(len(layers)), &grads[0], &logits, &loss)
+	if err := check(e); err != nil {
+		return nil, err
+	}
+	for _, t := range append(grads, logits, loss) {
+		out = append(out, tensorHandle(t))
+	}
+	return out, nil
+}
+
 func borderModuleBackward(h moduleHandle, x, target, teacher tensorHandle, o BackwardOptions) (Losses, tensorHandle, error) {
 	var pinner runtime.Pinner
 	defer pinner.Unpin()

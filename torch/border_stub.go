@@ -102,6 +102,10 @@ func borderModuleInputGrad(_ moduleHandle, _, _, _ tensorHandle, _ GradOptions) 
 	return [3]tensorHandle{}, ErrUnavailable
 }
 
+func borderModuleAttentionGrad(moduleHandle, tensorHandle, tensorHandle, tensorHandle, AttentionOptions) ([]tensorHandle, error) {
+	return nil, ErrUnavailable
+}
+
 func borderModuleBackward(_ moduleHandle, _, _, _ tensorHandle, _ BackwardOptions) (Losses, tensorHandle, error) {
 	return Losses{}, nil, ErrUnavailable
 }

@@ -86,6 +86,10 @@ func borderCalls(h tensorHandle, m moduleHandle) map[string]func() error {
 
 		"st_module_forward":    func() error { _, err := borderModuleForward(m, h, nil, nil, true); return err },
 		"st_module_input_grad": func() error { _, err := borderModuleInputGrad(m, h, h, nil, GradOptions{}); return err },
+		"st_module_attention_grad": func() error {
+			_, err := borderModuleAttentionGrad(m, h, h, h, AttentionOptions{})
+			return err
+		},
 		"st_module_backward": func() error {
 			_, _, err := borderModuleBackward(m, h, h, nil, BackwardOptions{Scale: 1})
 			return err

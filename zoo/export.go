@@ -33,6 +33,7 @@ type Job struct {
 	Weights       string            `json:"weights,omitempty"`     // random (default) or pretrained
 	Checkpoints   string            `json:"checkpoints,omitempty"` // folder to look for trained weights in
 	TimmPath      string            `json:"timm_path,omitempty"`   // folder of another version of timm
+	Attention     bool              `json:"attention,omitempty"`   // a ViT or DeiT that also returns its attention maps
 }
 
 // ErrNeedsTimm067 reports a network that timm 1.0.31 has not.

@@ -33,25 +33,26 @@ var (
 
 // Manifest is sat.json.
 type Manifest struct {
-	Format        int               `json:"format"`
-	Name          string            `json:"name"`
-	Alias         string            `json:"alias"` // the paper's name; may be empty
-	Timm          Timm              `json:"timm"`
-	Torch         string            `json:"torch"`      // version that made the file
-	InputSize     [3]int            `json:"input_size"` // channels, height, width
-	Mean          []float32         `json:"mean"`       // per channel, of pixels in [0,1]
-	Std           []float32         `json:"std"`
-	Interpolation string            `json:"interpolation"` // of the evaluation transform
-	CropPct       float64           `json:"crop_pct"`
-	Classes       int               `json:"classes"`
-	Kind          string            `json:"kind"`      // scripted or traced; a trace cannot be trained
-	Heads         int               `json:"heads"`     // 2: logits of two classifiers
-	Attention     bool              `json:"attention"` // attention maps are a second output
-	Weights       Weights           `json:"weights"`
-	WeightsSHA256 string            `json:"weights_sha256"` // see WeightsSHA256
-	Init          []InitRule        `json:"init"`           // one rule per tensor
-	Check         Check             `json:"check"`
-	Components    map[string]string `json:"components"` // ComponentNames to values; may be empty
+	Format         int               `json:"format"`
+	Name           string            `json:"name"`
+	Alias          string            `json:"alias"` // the paper's name; may be empty
+	Timm           Timm              `json:"timm"`
+	Torch          string            `json:"torch"`      // version that made the file
+	InputSize      [3]int            `json:"input_size"` // channels, height, width
+	Mean           []float32         `json:"mean"`       // per channel, of pixels in [0,1]
+	Std            []float32         `json:"std"`
+	Interpolation  string            `json:"interpolation"` // of the evaluation transform
+	CropPct        float64           `json:"crop_pct"`
+	Classes        int               `json:"classes"`
+	Kind           string            `json:"kind"`      // scripted or traced; a trace cannot be trained
+	Heads          int               `json:"heads"`     // 2: logits of two classifiers
+	Attention      bool              `json:"attention"` // attention maps are a second output, one per layer
+	AttentionShape *AttentionShape   `json:"attention_shape,omitempty"`
+	Weights        Weights           `json:"weights"`
+	WeightsSHA256  string            `json:"weights_sha256"` // see WeightsSHA256
+	Init           []InitRule        `json:"init"`           // one rule per tensor
+	Check          Check             `json:"check"`
+	Components     map[string]string `json:"components"` // ComponentNames to values; may be empty
 
 	recorded []byte // contents of sat-check.bin
 }
@@ -211,6 +212,9 @@ func (m *Manifest) validate() error {
 	}
 	if m.Heads < 1 {
 		return fmt.Errorf("%d heads", m.Heads)
+	}
+	if err := m.validateAttention(); err != nil {
+		return err
 	}
 	named := map[string]bool{}
 	for _, r := range m.Init {

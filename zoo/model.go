@@ -184,7 +184,9 @@ func (m *Model) load(ctx context.Context, s *torch.Scope, path string, o LoadOpt
 			"compared with recorded ones; it passed the self-checks, with mean %v, std %v, input %dx%d assumed", m.mean, m.std,
 			m.height, m.width))
 	} else if err = m.checkClasses(o.Classes); err == nil {
-		err = m.replayOnce(ctx, s, path, o)
+		if err = m.replayOnce(ctx, s, path, o); err == nil && m.manifest.Attention {
+			err = m.checkAttention(s)
+		}
 	}
 	if err != nil {
 		return err

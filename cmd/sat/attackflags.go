@@ -23,7 +23,7 @@ func attackFlags(targets ...string) []cli.Flag {
 		choice("norm", "of the ball (not for pgd: there is pgd-l2)", "Linf", "L2"),
 		&cli.StringFlag{Name: "step-size", Usage: "pgd: step for pixels in [0,1] (above 2 epsilon every step goes to the ball's edge)", Value: "0.1"},
 		choice("step-unit", "pgd: pixels in [0,1], multiples of epsilon, of each channel's standard deviation, or of 1/255", "pixel", "eps", "norm", "byte"),
-		&cli.IntFlag{Name: "steps", Usage: "gradient steps; default 50 for pgd, 100 for the attacks of AutoAttack"},
+		&cli.IntFlag{Name: "steps", Usage: "gradient steps; default 50 for pgd, 100 for the attacks of AutoAttack, 250 for patchfool"},
 		&cli.BoolFlag{Name: "random-start", Usage: "pgd: start at a random point of the ball"},
 		&cli.IntFlag{Name: "restarts", Usage: "attempts; more than one of pgd needs --random-start", Value: 1},
 		choice("select", "pgd: iterate to keep", "last", "best-loss", "first-fooled"),
@@ -35,6 +35,16 @@ func attackFlags(targets ...string) []cli.Flag {
 		&cli.IntFlag{Name: "queries", Usage: "square, autoattack: queries of the square attack", Value: 5000},
 		choice("survivors", "autoattack: what stands for an image that withstands", "clean", "best-loss"),
 		choice("rng", "random numbers: keyed by image, whatever the batches, or those of AutoAttack's reference implementation", "keyed", "stream-compat"),
+		&cli.IntFlag{Name: "patches", Usage: "patchfool: patches of an image that are replaced", Value: 1},
+		choice("patch-select", "patchfool: which patches", "attention", "random", "saliency"),
+		&cli.IntFlag{Name: "attention-layer", Usage: "patchfool: layer whose attention selects patches, from 0", Value: 4},
+		&cli.Float64Flag{Name: "rate", Usage: "patchfool: of Adam, in units of the normalised image", Value: 0.2},
+		&cli.Float64Flag{Name: "attention-weight", Usage: "patchfool: of the attention objectives beside the cross-entropy", Value: 0.002},
+		choice("form", "patchfool: attention objectives of the authors' program, or as the paper writes them", "code", "paper"),
+		choice("conflict", "patchfool: what happens to an attention gradient against the cross-entropy's", "project", "code-norm"),
+		&cli.StringFlag{Name: "mild-l2", Usage: "patchfool: largest L2 length of a channel's change", Value: "0"},
+		&cli.StringFlag{Name: "mild-linf", Usage: "patchfool: largest change of a pixel, 8/255 or a decimal", Value: "0"},
+		&cli.IntFlag{Name: "sparse-pixels", Usage: "patchfool: so many pixels change, which ones is learnt; 0: all of the patches"},
 		choice("nan", "what a NaN in a gradient does", "stop", "zero"),
 		&cli.Uint64Flag{Name: "seed", Usage: "of random numbers"},
 		choice("precision", "in which the model computes; the attack's arithmetic is float32", "float32", "bfloat16"),
@@ -86,12 +96,22 @@ func attackSettings(c *cli.Context) (run.Attack, error) {
 	if err != nil {
 		return run.Attack{}, err
 	}
+	mildL2, err := fraction(c, "mild-l2")
+	if err != nil {
+		return run.Attack{}, err
+	}
+	mildLinf, err := fraction(c, "mild-linf")
+	if err != nil {
+		return run.Attack{}, err
+	}
 	a := experiment.Attack{
 		Method: c.String("method"), Epsilon: epsilon, Norm: c.String("norm"), StepSize: step, StepUnit: c.String("step-unit"),
 		Steps: c.Int("steps"), RandomStart: c.Bool("random-start"), Restarts: c.Int("restarts"), Select: c.String("select"),
 		Loss: c.String("loss"), Momentum: c.Float64("momentum"), Target: c.String("target"), BestLoss: c.Bool("best-loss"),
 		Targets: c.Int("targets"), Queries: c.Int("queries"), Survivors: c.String("survivors"), RNG: c.String("rng"), NaN: c.String("nan"),
-		Seed: c.Uint64("seed"),
+		Patches: c.Int("patches"), PatchSelect: c.String("patch-select"), AttentionLayer: c.Int("attention-layer"),
+		Rate: c.Float64("rate"), AttentionWeight: c.Float64("attention-weight"), Form: c.String("form"), Conflict: c.String("conflict"),
+		MildL2: mildL2, MildLinf: mildLinf, SparsePixels: c.Int("sparse-pixels"), Seed: c.Uint64("seed"),
 	}
 	flag := func(key string) string { return strings.ReplaceAll(key, "_", "-") }
 	for _, p := range a.Complete(func(key string) bool { return c.IsSet(flag(key)) }) {

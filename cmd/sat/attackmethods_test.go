@@ -5,6 +5,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"sat/attacks"
@@ -181,5 +182,49 @@ func TestAttackTargets(t *testing.T) {
 	}
 	if n := count(given.Correct); n < 56 {
 		t.Errorf("%d correct: compared with the targets?", n)
+	}
+}
+
+// TestAttackPatchFool: one patch of 4 pixels is all that changes, and most images fall to it; a network without attention
+// maps is refused with the way out.
+func TestAttackPatchFool(t *testing.T) {
+	t.Parallel()
+	needTorch(t)
+	dir := workplace(t)
+	write(t, filepath.Join(dir, "vit.pt"), readFile(t, filepath.Join(goldens, "attention.pt")))
+	clean, _, err := data.ReadNPY[float32](t.Context(), filepath.Join(dir, "images.npy"))
+	must(t, err)
+	args := []string{"--images", "images.npy", "--labels", "labels.npy", "--method", "patchfool", "--steps", "30"}
+	out, got, _ := attacked(t, dir, append(args, "--model", "vit.pt")...)
+	for i := range out.Correct {
+		pixels := map[int]bool{}
+		for j := range 3 * side * side {
+			if at := i*3*side*side + j; got[at] != clean[at] {
+				pixels[j%(side*side)] = true
+			}
+		}
+		if len(pixels) == 0 || len(pixels) > 16 {
+			t.Errorf("image %d: %d pixels changed", i, len(pixels))
+		}
+	}
+	if n := count(out.Fooled); n < 32 {
+		t.Errorf("%d of 64 fooled", n)
+	}
+	for key, want := range map[string]any{"method": "patchfool", "patches": 1.0, "rate": 0.2, "form": "code", "attention_layer": 4.0} {
+		if out.Attack[key] != want {
+			t.Errorf("attack.%s is %v, want %v", key, out.Attack[key], want)
+		}
+	}
+	if _, ok := out.Attack["epsilon"]; ok {
+		t.Error("an attack without a radius names one")
+	}
+	refused := append([]string{"attack", "--out", "OUT"}, args...)
+	for want, wrong := range map[string][]string{
+		"export it with attention":                      append(refused, "--model", "a.pt", "--input-size", "16"),
+		"--epsilon: epsilon means nothing with method ": append(refused, "--model", "vit.pt", "--epsilon", "0.1"),
+	} {
+		if o := sat(t, dir, wrong...); o.code == 0 || !strings.Contains(o.stderr, want) {
+			t.Errorf("exit %d, %s\nwant %q", o.code, o.stderr, want)
+		}
 	}
 }

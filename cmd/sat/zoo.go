@@ -33,6 +33,7 @@ func zooCommand() *cli.Command {
 					&cli.StringFlag{Name: "out", Usage: "folder of the files", Required: true},
 					&cli.BoolFlag{Name: "random", Usage: "random weights (the default)"},
 					&cli.BoolFlag{Name: "pretrained", Usage: "trained weights, from timm's local cache or --checkpoints"},
+					&cli.BoolFlag{Name: "attention", Usage: "a ViT or DeiT that also returns its attention maps, for patchfool"},
 					&cli.StringFlag{Name: "checkpoints", Usage: "folder of weight files, with --pretrained"},
 					&cli.Uint64Flag{Name: "seed", Usage: "of the random weights"},
 				},
@@ -104,6 +105,7 @@ func exportZoo(c *cli.Context) error {
 		if c.Bool("pretrained") {
 			job.Weights, job.Checkpoints = "pretrained", c.String("checkpoints")
 		}
+		job.Attention = c.Bool("attention")
 		jobs = append(jobs, job)
 	}
 	p := progress(c)

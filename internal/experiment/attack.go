@@ -10,12 +10,12 @@ import (
 
 // Attack says how adversarial images are made. The tag "only" names the methods that a setting means something for.
 type Attack struct {
-	Method      string   `toml:"method" enum:"pgd pgd-l2 apgd-ce apgd-t fab-t square autoattack"`
-	Epsilon     Fraction `toml:"epsilon" min:"0" doc:"radius of the ball, pixels in [0,1]"`
+	Method      string   `toml:"method" enum:"pgd pgd-l2 apgd-ce apgd-t fab-t square autoattack patchfool"`
+	Epsilon     Fraction `toml:"epsilon" only:"method=pgd|pgd-l2|apgd-ce|apgd-t|fab-t|square|autoattack" min:"0" doc:"radius of the ball, pixels in [0,1]"`
 	Norm        string   `toml:"norm" only:"method=apgd-ce|apgd-t|fab-t|square|autoattack" enum:"Linf L2" doc:"of the ball"`
 	StepSize    Fraction `toml:"step_size" only:"method=pgd|pgd-l2" above:"0" doc:"in step_unit"`
 	StepUnit    string   `toml:"step_unit" only:"method=pgd|pgd-l2" enum:"pixel eps norm byte" doc:"pixel: step_size is in [0,1] like epsilon; eps: it multiplies epsilon; norm: each channel's standard deviation; byte: 1/255"`
-	Steps       int      `toml:"steps" only:"method=pgd|pgd-l2|apgd-ce|apgd-t|fab-t|autoattack" min:"0" doc:"gradient steps"`
+	Steps       int      `toml:"steps" only:"method=pgd|pgd-l2|apgd-ce|apgd-t|fab-t|autoattack|patchfool" min:"0" doc:"gradient steps"`
 	RandomStart bool     `toml:"random_start" only:"method=pgd|pgd-l2" doc:"start at a random point of the ball"`
 	Restarts    int      `toml:"restarts" only:"method=pgd|pgd-l2|apgd-ce|apgd-t|square" min:"1" doc:"attempts from other random points"`
 	Select      string   `toml:"select" only:"method=pgd|pgd-l2" enum:"last best-loss first-fooled" doc:"which iterate is kept"`
@@ -27,8 +27,20 @@ type Attack struct {
 	Queries     int      `toml:"queries" only:"method=square|autoattack" min:"0" doc:"of the square attack"`
 	Survivors   string   `toml:"survivors" only:"method=autoattack" enum:"clean best-loss" doc:"what stands for an image that withstands"`
 	RNG         string   `toml:"rng" only:"method=apgd-ce|apgd-t|square|autoattack" enum:"keyed stream-compat" doc:"keyed: draws by seed and image; stream-compat: those of the reference implementation, by batch"`
-	NaN         string   `toml:"nan" only:"method=pgd|pgd-l2|apgd-ce|apgd-t|fab-t|autoattack" enum:"stop zero" doc:"what a NaN in a gradient does"`
-	Seed        uint64   `toml:"seed" doc:"of random numbers; default: the run's seed"`
+	NaN         string   `toml:"nan" only:"method=pgd|pgd-l2|apgd-ce|apgd-t|fab-t|autoattack|patchfool" enum:"stop zero" doc:"what a NaN in a gradient does"`
+
+	Patches         int      `toml:"patches" only:"method=patchfool" min:"1" doc:"patches of an image that are replaced"`
+	PatchSelect     string   `toml:"patch_select" only:"method=patchfool" enum:"attention random saliency" doc:"which ones"`
+	AttentionLayer  int      `toml:"attention_layer" only:"method=patchfool" min:"0" doc:"whose attention selects patches, from 0; the last if there are fewer"`
+	Rate            float64  `toml:"rate" only:"method=patchfool" above:"0" doc:"of Adam, in units of the normalised image"`
+	AttentionWeight float64  `toml:"attention_weight" only:"method=patchfool" min:"0" doc:"of the attention objectives beside the cross-entropy"`
+	Form            string   `toml:"form" only:"method=patchfool" enum:"code paper" doc:"attention objectives of the authors' program, or as the paper writes them"`
+	Conflict        string   `toml:"conflict" only:"method=patchfool" enum:"project code-norm" doc:"what happens to an attention gradient against the cross-entropy's"`
+	MildL2          Fraction `toml:"mild_l2" optional:"yes" only:"method=patchfool" min:"0" doc:"largest L2 length of a channel's change, pixels in [0,1]; 0 = no limit"`
+	MildLinf        Fraction `toml:"mild_linf" optional:"yes" only:"method=patchfool" min:"0" max:"1" doc:"largest change of a pixel in [0,1]; 0 = no limit"`
+	SparsePixels    int      `toml:"sparse_pixels" optional:"yes" only:"method=patchfool" min:"0" doc:"so many pixels change, which ones is learnt; 0 = all of the patches"`
+
+	Seed uint64 `toml:"seed" doc:"of random numbers; default: the run's seed"`
 }
 
 // Methods are the words for the attacks.
@@ -46,7 +58,7 @@ func DefaultAttack(method string) Attack {
 }
 
 // defaultSteps are the paper's for PGD and those of the papers of the other attacks.
-var defaultSteps = map[string]int{"pgd": 50, "pgd-l2": 50, "apgd-ce": 100, "apgd-t": 100, "fab-t": 100, "autoattack": 100}
+var defaultSteps = map[string]int{"pgd": 50, "pgd-l2": 50, "apgd-ce": 100, "apgd-t": 100, "fab-t": 100, "autoattack": 100, "patchfool": 250}
 
 // L2 reports whether the ball is one of Euclidean length.
 func (a *Attack) L2() bool { return a.Method == "pgd-l2" || a.Norm == "L2" }
@@ -77,6 +89,7 @@ func (a *Attack) Complete(given func(key string) bool) []AttackProblem {
 	}
 	epsilon := a.Epsilon.Float64()
 	switch {
+	case a.Method == "patchfool": // what bounds the change is the number of patches
 	case a.L2() && !given("epsilon"):
 		bad("epsilon", "give the radius, for instance 0.5", "the default, 8/255, is a radius for the largest change of a pixel, not for a length in L2")
 	case !a.L2() && epsilon > 1:
@@ -92,7 +105,10 @@ func (a *Attack) Complete(given func(key string) bool) []AttackProblem {
 	if a.L2() && a.StepUnit == "norm" {
 		bad("step_unit", "write pixel or eps", "a step in units of the normalised image has no length in L2")
 	}
-	if a.Steps == 0 && defaultSteps[a.Method] == 100 {
+	if a.MildL2.Float64() > 0 && a.MildLinf.Float64() > 0 {
+		bad("mild_l2", "leave one of them out", "mild_l2 and mild_linf exclude each other")
+	}
+	if a.Steps == 0 && defaultSteps[a.Method] > 50 {
 		bad("steps", "at least 1", "steps is 0")
 	}
 	return problems

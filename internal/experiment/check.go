@@ -137,6 +137,9 @@ func (d *decoder) checkAttack(c *Config) {
 			d.atKey("attack", p.Hint, "%s", p.Message)
 		}
 	}
+	if c.Attack.Method == "patchfool" && len(c.Sweep.Epsilon) > 0 {
+		d.atKey("sweep.epsilon", "leave [sweep] out", "method patchfool has no radius to repeat the experiment at")
+	}
 	for i, epsilon := range c.Sweep.Epsilon {
 		if v := epsilon.Float64(); v > 1 && !c.Attack.L2() {
 			d.atValue(index("sweep.epsilon", i), "pixels are in [0,1]", "sweep.epsilon holds %s", epsilon)
@@ -169,7 +172,7 @@ func (d *decoder) checkModels(c *Config) {
 				d.atValue(at(key), "leave the key out", "model.%s is empty", key)
 			}
 		}
-		for _, key := range []string{"args", "weights"} {
+		for _, key := range []string{"args", "weights", "attention"} {
 			if has(key) && !has("timm") && has("path") {
 				d.atKey(at(key), "leave it out", "model.%s is for timm models; a file has its network already", key)
 			}

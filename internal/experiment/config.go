@@ -71,6 +71,7 @@ type Zoo struct {
 	Weights     string   `toml:"weights" enum:"pretrained random"`
 	Seed        uint64   `toml:"seed" doc:"of random weights; default: the run's seed"`
 	Checkpoints string   `toml:"checkpoints" optional:"yes" doc:"folder of weight files, instead of timm's local cache"`
+	Attention   []string `toml:"attention" optional:"yes" doc:"those of the names whose modules also give their attention, for patchfool"`
 	Modules     string   `toml:"modules" optional:"yes" doc:"folder of finished modules, NAME.pt as \"sat zoo export\" writes them, instead of exporting"`
 }
 
@@ -80,6 +81,7 @@ type Model struct {
 	Timm          string            `toml:"timm" optional:"yes" doc:"name for timm.create_model, or a class inside timm: models.mlp_mixer.MlpMixer"`
 	Args          map[string]any    `toml:"args" optional:"yes"`
 	Path          string            `toml:"path" optional:"yes" doc:"TorchScript file, instead of timm"`
+	Attention     bool              `toml:"attention" optional:"yes" doc:"a ViT or DeiT of timm that also gives its attention, for patchfool"`
 	Weights       string            `toml:"weights" optional:"yes" enum:"random pretrained" doc:"of a timm model"`
 	Recipe        string            `toml:"recipe" optional:"yes" doc:"how it is trained; without one it is used as it is"`
 	Seeds         []uint64          `toml:"seeds" optional:"yes" doc:"one model for each"`

@@ -14,6 +14,7 @@ var defaults = map[reflect.Type]any{
 	typeOf[Attack](): Attack{
 		Method: "pgd", Epsilon: fraction("8/255"), Norm: "Linf", StepSize: fraction("0.1"), StepUnit: "pixel", Restarts: 1, Select: "last",
 		Loss: "cross-entropy", Target: "none", Targets: 9, Queries: 5000, Survivors: "clean", RNG: "keyed", NaN: "stop",
+		Patches: 1, PatchSelect: "attention", AttentionLayer: 4, Rate: 0.2, AttentionWeight: 0.002, Form: "code", Conflict: "project",
 	},
 	typeOf[Transfer]():    Transfer{Resize: "bilinear", Clean: "own", ResizeOnly: true},
 	typeOf[Similarity]():  Similarity{Floor: 5e-4, Bootstrap: 2000},

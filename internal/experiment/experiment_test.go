@@ -212,6 +212,10 @@ func TestProblem(t *testing.T) {
 		"L2 in normalised units":     {minimal + "[attack]\nmethod=\"pgd-l2\"\nepsilon=0.5\nstep_unit=\"norm\"", 10, "no length in L2"},
 		"APGD without a step":        {minimal + "[attack]\nmethod=\"apgd-ce\"\nsteps=0", 9, "at least 1"},
 		"sweep of 8":                 {minimal + "[sweep]\nepsilon=[8]", 8, "pixels are in [0,1]"},
+		"radius of Patch-Fool":       {minimal + "[attack]\nmethod=\"patchfool\"\nepsilon=0.1", 9, "epsilon means nothing with method patchfool"},
+		"sweep of Patch-Fool":        {minimal + "[attack]\nmethod=\"patchfool\"\n[sweep]\nepsilon=[0.1]", 10, "no radius"},
+		"two mild bounds":            {minimal + "[attack]\nmethod=\"patchfool\"\nmild_l2=1\nmild_linf=0.1", 9, "exclude each other"},
+		"attention of a file":        {"[data]\npath=\"x\"\n[[model]]\npath=\"a.pt\"\nattention=true", 5, "timm models"},
 		"sweep twice the same":       {minimal + "[sweep]\nepsilon=[\"8/255\",\"16/510\"]", 8, "twice"},
 		"sweep is no array":          {minimal + "[sweep]\nepsilon=\"8/255\"", 8, "between brackets"},
 		"floor of zero":              {minimal + "[similarity]\nfloor=0", 8, "more than 0"},
@@ -373,7 +377,7 @@ func TestStep(t *testing.T) {
 // the number of steps is the method's own.
 func TestAttackMethods(t *testing.T) {
 	for _, method := range experiment.Methods() {
-		c := parse(t, minimal+"[attack]\nepsilon = 0.5\nmethod = \""+method+"\"\nrng = \"keyed\"\n")
+		c := parse(t, minimal+"[attack]\nmethod = \""+method+"\"\nrng = \"keyed\"\n"+map[bool]string{true: "epsilon = 0.5\n"}[method != "patchfool"])
 		if method == "square" != (c.Attack.Steps == 0) || strings.HasPrefix(method, "pgd") != (c.Attack.StepUnit == "pixel") {
 			t.Errorf("%s: %+v", method, c.Attack)
 		}
@@ -434,7 +438,8 @@ func TestCompleteFileUsesEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	elsewhere := []string{"modules", "images", "fraction", "keywords", "base_map", "attention", "tf", "idf", "norm", "top",
-		"best_loss", "targets", "queries", "survivors", "rng"}
+		"best_loss", "targets", "queries", "survivors", "rng",
+		"patches", "patch_select", "attention_layer", "rate", "attention_weight", "form", "conflict", "mild_l2", "mild_linf", "sparse_pixels"}
 	var visit func(typ reflect.Type)
 	visit = func(typ reflect.Type) {
 		for i := range typ.NumField() {

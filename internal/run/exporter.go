@@ -80,7 +80,7 @@ func (m *Member) job(home string, classes int) (zoo.Job, error) {
 		return e.registered(home, d)
 	}
 	job := zoo.Job{Name: e.Name, Kwargs: e.Arguments, Interpolation: d.Interpolation, CropPct: d.CropPct,
-		Mean: d.Mean, Std: d.Std, Components: m.Components, Seed: e.Seed}
+		Mean: d.Mean, Std: d.Std, Components: m.Components, Attention: e.Attention, Seed: e.Seed}
 	if strings.HasPrefix(e.Timm, "models.") {
 		job.Class = e.Timm
 	} else {
@@ -104,7 +104,7 @@ func (e *Network) registered(home string, d zoo.Description) (zoo.Job, error) {
 	if err != nil {
 		return job, err
 	}
-	job.Name = e.Name
+	job.Name, job.Attention = e.Name, e.Attention
 	if e.Pretrained {
 		job.Weights, job.Checkpoints = "pretrained", e.Checkpoints
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"sat/internal/experiment"
 	"sat/zoo"
@@ -58,7 +59,8 @@ func registeredMember(c *experiment.Config, e zoo.Entry) Member {
 		m.Path, m.Weights = filepath.Join(z.Modules, e.Timm067+".pt"), z.Weights
 		return m
 	}
-	m.Export = &Network{Name: m.Name, Entry: &e, Pretrained: z.Weights == "pretrained", Checkpoints: z.Checkpoints, Seed: z.Seed}
+	attention := slices.ContainsFunc([]string{e.Timm067, e.Timm1031, e.Alias}, func(name string) bool { return slices.Contains(z.Attention, name) })
+	m.Export = &Network{Name: m.Name, Entry: &e, Attention: attention, Pretrained: z.Weights == "pretrained", Checkpoints: z.Checkpoints, Seed: z.Seed}
 	return m
 }
 
@@ -73,7 +75,7 @@ func memberOf(c *experiment.Config, e experiment.Member) Member {
 	if m.Timm == "" {
 		return out
 	}
-	out.Export = &Network{Name: m.Name, Timm: m.Timm, Arguments: m.Args, Pretrained: m.Weights == "pretrained", Seed: c.Seed}
+	out.Export = &Network{Name: m.Name, Timm: m.Timm, Arguments: m.Args, Attention: m.Attention, Pretrained: m.Weights == "pretrained", Seed: c.Seed}
 	if m.Recipe != "" {
 		return out
 	}

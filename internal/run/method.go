@@ -24,7 +24,11 @@ func NewAttack(a experiment.Attack, epsilon experiment.Fraction) (Attack, error)
 	if err != nil {
 		return Attack{}, err
 	}
-	return Attack{Method: a.Method, Epsilon: epsilon.String(), Attacker: attacker}, attacker.Validate()
+	attack := Attack{Method: a.Method, Epsilon: epsilon.String(), Attacker: attacker}
+	if a.Method == "patchfool" {
+		attack.Epsilon = ""
+	}
+	return attack, attacker.Validate()
 }
 
 func attackerOf(a experiment.Attack, epsilon experiment.Fraction) (attacks.Attacker, error) {
@@ -69,6 +73,15 @@ func attackerOf(a experiment.Attack, epsilon experiment.Fraction) (attacks.Attac
 		aa.Survivors = word(a.Survivors, attacks.SurvivorsClean, attacks.SurvivorsBestLoss)
 		aa.Seed, aa.Randomness, aa.ZeroNaN = a.Seed, random, zeroNaN
 		return aa, nil
+	case "patchfool":
+		p := attacks.DefaultPatchFool()
+		p.Patches, p.Layer, p.Steps, p.Rate, p.Weight = a.Patches, a.AttentionLayer, a.Steps, a.Rate, a.AttentionWeight
+		p.Select = word(a.PatchSelect, attacks.SelectAttention, attacks.SelectRandom, attacks.SelectSaliency)
+		p.Form = word(a.Form, attacks.FormCode, attacks.FormPaper)
+		p.Conflict = word(a.Conflict, attacks.ConflictProject, attacks.ConflictCodeNorm)
+		p.MildL2, p.MildLinf, p.Pixels = a.MildL2.Float64(), a.MildLinf.Float64(), a.SparsePixels
+		p.Seed, p.ZeroNaN = a.Seed, zeroNaN
+		return p, nil
 	default:
 		return nil, fmt.Errorf("there is no attack %q", a.Method)
 	}

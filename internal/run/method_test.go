@@ -32,6 +32,9 @@ func attackOfMethod(t *testing.T, method string) Attack {
 func TestEveryMethod(t *testing.T) {
 	keys := map[string]string{}
 	for _, method := range experiment.Methods() {
+		if method == "patchfool" {
+			continue // its networks give their attention; see package goldentest and the tests of the command
+		}
 		t.Run(method, func(t *testing.T) {
 			spec := comparison(t, 8, "a", "b")
 			spec.Attack = attackOfMethod(t, method)

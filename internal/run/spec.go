@@ -62,6 +62,7 @@ type Network struct {
 	Entry       *zoo.Entry // of the registry, which knows weights and preprocessing; or
 	Timm        string     // name for timm.create_model, or the path of a class inside timm: "models.mlp_mixer.MlpMixer"
 	Arguments   map[string]any
+	Attention   bool // the module also gives its attention maps
 	Pretrained  bool
 	Checkpoints string // folder of weight files; "" for timm's local cache
 	Seed        uint64

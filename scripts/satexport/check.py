@@ -79,7 +79,7 @@ def make(net, rules, head, mean, std, size):
              if getattr(m, "running_var", None) is not None]
     try:
         with torch.no_grad():
-            logits = net(x)
+            logits = _logits(net(x))
     except RuntimeError as e:
         raise CheckError(f"the network does not run on images of size {list(size)}: {e}") from e
     for h in hooks:
@@ -93,6 +93,11 @@ def make(net, rules, head, mean, std, size):
     return filler.intervals
 
 
+def _logits(out):
+    """A network with attention maps returns them after the logits."""
+    return out[0] if isinstance(out, tuple) else out
+
+
 def _normalised(x, mean, std):
     mean, std = (torch.tensor(v, dtype=torch.float32).to(x.dtype).reshape(1, -1, 1, 1) for v in (mean, std))
     return (x - mean) / std
@@ -103,7 +108,7 @@ def _run(net, dtype, mean, std, classes, size):
     out = []
     for n in BATCHES:
         x = torch.from_numpy(fill.images(SEED, n, *size)).to(dtype).requires_grad_(True)
-        logits = net(_normalised(x, mean, std))
+        logits = _logits(net(_normalised(x, mean, std)))
         if tuple(logits.shape) != (n, classes):
             raise CheckError(f"the network returns {list(logits.shape)} for {n} images and {classes} classes")
         loss = F.cross_entropy(logits, torch.from_numpy(fill.labels(SEED, n, classes)), reduction="sum")

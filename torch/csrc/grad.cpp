@@ -42,7 +42,13 @@ std::vector<at::Tensor> sat::run(st_module& m, const at::Tensor& x, const st_nor
     outputs.push_back(t.is_floating_point() ? t.to(x.scalar_type()) : t);
   };
   if (result.isTuple()) {
-    for (const auto& v : result.toTupleRef().elements()) add(v);
+    for (const auto& v : result.toTupleRef().elements()) {
+      if (!v.isTensorList()) {
+        add(v);
+        continue;
+      }
+      for (const at::Tensor& t : v.toTensorVector()) add(t);
+    }
   } else if (result.isTensorList()) {
     for (const at::Tensor& t : result.toTensorVector()) add(t);
   } else {
@@ -102,6 +108,17 @@ at::Tensor attack_loss(const at::Tensor& logits, const at::Tensor& labels, const
   return kind == ST_LOSS_MARGIN ? margin : margin.div(rank(1).sub(rank(3)).add(1e-12));
 }
 
+// attention_objective returns J_l [N] of one layer's map a [N,heads,T,T] for the token numbers [N,k].
+at::Tensor attention_objective(const at::Tensor& a, const at::Tensor& tokens, int32_t form) {
+  require(a.dim() == 4 && a.size(0) == tokens.size(0) && a.size(2) == a.size(3),
+          "the network does not return logits and attention maps [N,heads,T,T]");
+  // What every query of every head pays to the tokens: [N,heads,T,k].
+  const at::Tensor where = tokens.view({a.size(0), 1, 1, -1}).expand({-1, a.size(1), a.size(2), -1});
+  const at::Tensor paid = a.gather(3, where);
+  if (form == ST_ATTENTION_PAPER) return paid.sum({1, 2, 3});
+  return paid.select(3, 0).mean(1).log().mean(1);
+}
+
 std::vector<at::Tensor> gradients(const st_module& m) {
   std::vector<at::Tensor> list;
   for (const auto& [name, p] : m.parameters) {
@@ -150,6 +167,50 @@ st_error st_module_input_grad(st_module* m, const st_tensor* x, const st_tensor*
     std::unique_ptr<st_tensor> out_handle(new_handle(out.detach()));
     std::unique_ptr<st_tensor> loss_handle(new_handle(per_image.detach()));
     *grad = g_handle.release();
+    *logits = out_handle.release();
+    *loss = loss_handle.release();
+  });
+}
+
+st_error st_module_attention_grad(st_module* m, const st_tensor* x, const st_tensor* labels, const st_tensor* tokens,
+                                  st_normalisation norm, int32_t form, const int32_t* layers, int32_t n_layers,
+                                  st_tensor** grads, st_tensor** logits, st_tensor** loss) {
+  return guarded([&] {
+    require(grads != nullptr && logits != nullptr && loss != nullptr, "null result");
+    require(n_layers >= 0 && (n_layers == 0 || layers != nullptr), "bad layers");
+    require(form == ST_ATTENTION_CODE || form == ST_ATTENTION_PAPER, "unknown attention objective");
+    const at::Tensor& images = tensor_of(x);
+    const at::Tensor& y = tensor_of(labels);
+    check_input(images);
+    require(y.scalar_type() == at::kLong, "the labels are not int64");
+    st_module& self = module_of(m);
+    const c10::OptionalDeviceGuard guard(images.device());
+    const c10::AutoGradMode record(true);
+    gradients_started = true;
+    const at::Tensor leaf = images.detach().requires_grad_(true);
+    const std::vector<at::Tensor> outputs = run(self, leaf, norm);
+    const at::Tensor& out = outputs[0];
+    const auto maps = static_cast<int64_t>(outputs.size()) - 1;  // one per layer
+    require(out.dim() == 2 && out.size(0) == images.size(0), "the network does not return logits [N,K]");
+    const at::Tensor chosen = tensor_of(tokens).to(images.device());
+    require(chosen.scalar_type() == at::kLong && chosen.dim() == 2 && chosen.size(0) == images.size(0) &&
+                chosen.size(1) > 0,
+            "the tokens are not numbers [N,k]");
+
+    const at::Tensor per_image = cross_entropy(out, y, ST_REDUCE_NONE, 0);
+    std::vector<at::Tensor> list;
+    list.push_back(torch::autograd::grad({per_image.sum()}, {leaf}, {}, /*retain_graph=*/n_layers > 0)[0]);
+    for (int32_t i = 0; i < n_layers; ++i) {
+      require(layers[i] >= 0 && layers[i] < maps,
+              "there is no layer " + std::to_string(layers[i]) + " of " + std::to_string(maps));
+      const at::Tensor j = attention_objective(outputs[layers[i] + 1], chosen, form).sum();
+      list.push_back(torch::autograd::grad({j}, {leaf}, {}, /*retain_graph=*/i + 1 < n_layers)[0]);
+    }
+    std::vector<std::unique_ptr<st_tensor>> handles;
+    for (at::Tensor& g : list) handles.emplace_back(new_handle(std::move(g)));
+    std::unique_ptr<st_tensor> out_handle(new_handle(out.detach()));
+    std::unique_ptr<st_tensor> loss_handle(new_handle(per_image.detach()));
+    for (size_t i = 0; i < handles.size(); ++i) grads[i] = handles[i].release();
     *logits = out_handle.release();
     *loss = loss_handle.release();
   });

@@ -10,11 +10,15 @@ extern "C" {
 
 typedef struct st_module st_module;
 
-/* The two heads of a distilled network are the most so far. */
-enum { ST_MAX_OUTPUTS = 16 };
+/* Logits, and the attention maps of up to 63 layers. A list in the output counts as its elements. */
+enum { ST_MAX_OUTPUTS = 64 };
 
 /* The targeted ones, from ST_LOSS_TARGETED_DLR on, take a target class per image beside its label. */
 enum st_loss { ST_LOSS_CROSS_ENTROPY, ST_LOSS_DLR, ST_LOSS_MARGIN, ST_LOSS_TARGETED_DLR, ST_LOSS_LOGIT_DIFFERENCE };
+
+/* What queries pay to tokens p_1, ..., p_k in one layer. Paper: the sum over heads, queries and tokens. Code: the mean over
+   queries of the logarithm of the mean over heads, for p_1 only. */
+enum st_attention_form { ST_ATTENTION_CODE, ST_ATTENTION_PAPER };
 
 /* (x - mean) / std per channel in front of the network; channels 0 leaves x as it is. */
 typedef struct {
@@ -51,6 +55,12 @@ ST_API st_error st_module_forward(st_module* m, const st_tensor* x, st_normalisa
 ST_API st_error st_module_input_grad(st_module* m, const st_tensor* x, const st_tensor* labels,
                                      const st_tensor* targets, st_normalisation norm, int32_t loss_kind,
                                      st_tensor** grad, st_tensor** logits, st_tensor** loss);
+/* Of a network that returns logits and one attention map [N,heads,T,T] per layer: logits, cross-entropy [N], and
+   1 + n_layers gradients w.r.t. x, of the summed cross-entropy and of each layer's summed objective. tokens [N,k] int64. */
+ST_API st_error st_module_attention_grad(st_module* m, const st_tensor* x, const st_tensor* labels,
+                                         const st_tensor* tokens, st_normalisation norm, int32_t form,
+                                         const int32_t* layers, int32_t n_layers, st_tensor** grads,
+                                         st_tensor** logits, st_tensor** loss);
 ST_API st_error st_module_zero_grad(st_module* m);
 /* Scales all gradients by min(1, max/(norm + 1e-6)). A norm that is not finite is an error and scales nothing. */
 ST_API st_error st_module_clip_grad_norm(st_module* m, double max, double* norm);
