@@ -223,13 +223,17 @@ func groupsFigure(r *Run) *figure {
 	var floored [2]int
 	rows := [][]string{{"a", "b", "same_group", "sat", "status"}}
 	lo, hi := ln100-0.5, ln100
+	groupOf := map[string]string{}
+	for i := range r.Models {
+		groupOf[r.Models[i].Name] = r.Models[i].Group
+	}
 	for k := range r.Pairs {
 		p := &r.Pairs[k]
-		if r.groupOfName(p.A) == "" || r.groupOfName(p.B) == "" {
+		if groupOf[p.A] == "" || groupOf[p.B] == "" {
 			continue // trained on adversarial images
 		}
 		set, same := 1, "0"
-		if r.groupOfName(p.A) == r.groupOfName(p.B) {
+		if groupOf[p.A] == groupOf[p.B] {
 			set, same = 0, "1"
 		}
 		rows = append(rows, []string{p.A, p.B, same, analysis.FormatFloat(p.SAT), string(p.Status)})
@@ -255,7 +259,11 @@ func groupsFigure(r *Run) *figure {
 	lo = math.Floor(lo*10)/10 - 0.05
 	names := [2]string{"Same architecture,\nother seed", "Different\narchitecture"}
 	const title = "Is the similarity of models decided by their architecture?"
-	note := "Each dot is a pair of models. Diamond: mean; line: " + lineMeaning(means) + "."
+	dots := "Each dot is a pair of models."
+	if len(r.Pairs) > maxSwarm {
+		dots = "Wide where many pairs of models are."
+	}
+	note := dots + " Diamond: mean; line: " + lineMeaning(means) + "."
 	width, height := vg.Length(figureWidth), vg.Length(3.6*vg.Inch)
 	alt := fmt.Sprintf("Dot plot. %s with the same architecture and another seed: mean SAT %.2f. %s of different architectures: mean %.2f. %s.",
 		plural(means[0].Summary.Pairs, "pair", "pairs"), means[0].Summary.Mean, plural(means[1].Summary.Pairs, "pair", "pairs"), means[1].Summary.Mean, g.verdictText())
@@ -296,15 +304,6 @@ func lineMeaning(means [2]GroupMean) string {
 	return "the middle half of the pairs"
 }
 
-func (r *Run) groupOfName(name string) string {
-	for i := range r.Models {
-		if r.Models[i].Name == name {
-			return r.Models[i].Group
-		}
-	}
-	return ""
-}
-
 // drawSwarm places one dot per pair along x and moves dots that would cover each other up and down, within half a lane.
 // The dots are as large as lets all of them find room.
 func drawSwarm(a *panel, pairs []*analysis.Pair, mid, half vg.Length, c color.RGBA) {
@@ -313,6 +312,10 @@ func drawSwarm(a *panel, pairs []*analysis.Pair, mid, half vg.Length, c color.RG
 		xs[i] = a.X(p.SAT)
 	}
 	slices.Sort(xs)
+	if len(xs) > maxSwarm {
+		a.drawOutline(xs, mid, half, c)
+		return
+	}
 	radius := vg.Length(2.4)
 	rise, fits := swarm(xs, radius, half)
 	for !fits && radius > 0.4 {
@@ -322,6 +325,36 @@ func drawSwarm(a *panel, pairs []*analysis.Pair, mid, half vg.Length, c color.RG
 	for i, x := range xs {
 		a.dot(x, mid+rise[i], radius, c)
 	}
+}
+
+// maxSwarm is the number of dots above which a swarm shows nothing that its outline does not.
+const maxSwarm = 3000
+
+// drawOutline shades where the sorted positions are: the wider, the more of them.
+func (a *panel) drawOutline(xs []vg.Length, mid, half vg.Length, c color.RGBA) {
+	const bins = 80
+	from, width := xs[0], max(xs[len(xs)-1]-xs[0], 1)
+	counts, most := make([]int, bins), 1
+	for _, x := range xs {
+		k := min(int(bins*(x-from)/width), bins-1)
+		counts[k]++
+		most = max(most, counts[k])
+	}
+	var path vg.Path
+	path.Move(vg.Point{X: from, Y: mid})
+	at := func(k int, side vg.Length) vg.Point {
+		return vg.Point{X: from + width*(vg.Length(k)+0.5)/bins, Y: mid + side*half*vg.Length(counts[k])/vg.Length(most)}
+	}
+	for k := range bins {
+		path.Line(at(k, 1))
+	}
+	path.Line(vg.Point{X: from + width, Y: mid})
+	for k := bins - 1; k >= 0; k-- {
+		path.Line(at(k, -1))
+	}
+	path.Close()
+	a.SetColor(c)
+	a.Fill(path)
 }
 
 // swarm returns how far each of the dots at the ascending positions xs is moved up, and whether none covers another.

@@ -49,7 +49,7 @@ func (c *lineChart) figure() *figure {
 		beside := max(widest(names, smallSize)+16, textWidth(c.legend, smallSize, true)) + 14
 		xlo, xhi := padded(xs, 0.04)
 		ylo, yhi := padded(ys, 0.05)
-		a := &panel{pen: p, x0: margin + 44, y0: margin + 32, x1: width - margin - beside, y1: top - 8, xmin: xlo, xmax: xhi, ymin: ylo, ymax: yhi}
+		a := &panel{pen: p, x0: margin + 44, y0: margin + 27, x1: width - margin - beside, y1: top - 8, xmin: xlo, xmax: xhi, ymin: ylo, ymax: yhi}
 		a.axes(wholeTicks(xs), ticks(ylo, yhi), true, true)
 		for i, l := range c.lines {
 			a.lineBand(l, faded(c.color(i), 0.16))

@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"html"
@@ -217,9 +218,60 @@ type pageData struct {
 	Undefined       string      // colour of undefined cells
 	Lo, Hi          float64     // of the colours
 	Models          []pageModel // in the order of sat.csv
-	// One entry per pair i < j, row by row: [common images, fooled i to j, fooled j to i, SAT, low, high] with null
-	// for what is undefined, and the status when it is not "ok".
-	Pairs [][]any
+	// Of the pairs i < j, row by row, packed because a thousand models have half a million of them.
+	Counts    packed   // common images, fooled i to j, fooled j to i
+	Intervals packed   // low and high end of the score in thousandths, undefined as packedNaN; empty: none
+	Floor     *float64 // score of pairs that no image transfers between; null: there are none
+	Small     int      // fewer common images make a pair small
+}
+
+// packed are numbers as bytes, little endian, in base64; Width is that of one number: 2 or 4 bytes.
+type packed struct {
+	Width int
+	Bytes string
+}
+
+const packedNaN = math.MinInt16
+
+func packCounts(pairs []analysis.Pair) packed {
+	most := 0
+	for k := range pairs {
+		most = max(most, pairs[k].NBoth)
+	}
+	var b []byte
+	width := 2
+	if most > math.MaxUint16 {
+		width = 4
+	}
+	for k := range pairs {
+		for _, n := range [3]int{pairs[k].NBoth, pairs[k].FooledAB, pairs[k].FooledBA} {
+			if width == 2 {
+				b = binary.LittleEndian.AppendUint16(b, uint16(n))
+			} else {
+				b = binary.LittleEndian.AppendUint32(b, uint32(n))
+			}
+		}
+	}
+	return packed{width, base64.StdEncoding.EncodeToString(b)}
+}
+
+func packIntervals(pairs []analysis.Pair) packed {
+	var b []byte
+	any := false
+	for k := range pairs {
+		for _, v := range [2]float64{pairs[k].CILo, pairs[k].CIHi} {
+			n := int16(packedNaN)
+			if !math.IsNaN(v) {
+				any = true
+				n = int16(math.Round(1000 * min(max(v, -32), 32)))
+			}
+			b = binary.LittleEndian.AppendUint16(b, uint16(n))
+		}
+	}
+	if !any {
+		return packed{Width: 2}
+	}
+	return packed{2, base64.StdEncoding.EncodeToString(b)}
 }
 
 type pageModel struct {
@@ -246,13 +298,12 @@ func (m pageMatrix) data(r *Run) (template.JS, error) {
 		}
 		d.Models = append(d.Models, pageModel{model.Name, nullableNumber(model.Top1), nullableNumber(r.meanTo(i)), model.Cluster, group, model.Self.N, model.Self.Fooled})
 	}
+	d.Counts, d.Intervals, d.Small = packCounts(r.Pairs), packIntervals(r.Pairs), analysis.SmallSample
 	for k := range r.Pairs {
-		p := &r.Pairs[k]
-		row := []any{p.NBoth, p.FooledAB, p.FooledBA, nullableNumber(p.SAT), nullableNumber(p.CILo), nullableNumber(p.CIHi)}
-		if p.Status != analysis.StatusOK {
-			row = append(row, p.Status)
+		if r.Pairs[k].Status == analysis.StatusFloored {
+			d.Floor = nullableNumber(r.Pairs[k].SAT)
+			break
 		}
-		d.Pairs = append(d.Pairs, row)
 	}
 	b, err := json.Marshal(d) // escapes <, > and &, so that no name ends the script element
 	if err != nil {

@@ -6,8 +6,26 @@
   const tip = document.getElementById("tip"), reading = document.getElementById("reading");
   document.documentElement.classList.add("scripted");
 
-  const pair = (i, j) => { if (i > j) [i, j] = [j, i]; return data.Pairs[i * n - i * (i + 1) / 2 + j - i - 1]; };
-  const sat = (i, j) => i === j ? null : pair(i, j)[3];
+  function unpack(p, signed) {
+    const text = atob(p.Bytes), bytes = new Uint8Array(text.length);
+    for (let k = 0; k < text.length; k++) bytes[k] = text.charCodeAt(k);
+    return p.Width === 4 ? new Uint32Array(bytes.buffer) : signed ? new Int16Array(bytes.buffer) : new Uint16Array(bytes.buffer);
+  }
+  const counts = unpack(data.Counts), intervals = unpack(data.Intervals, true);
+  const score = (both, fooled) => both === 0 ? null : fooled === 0 ? data.Floor : Math.log(100 * fooled / (2 * both));
+  const end = v => v === undefined || v === -32768 ? null : v / 1000;
+  const place0 = (i, j) => i < j ? i * n - i * (i + 1) / 2 + j - i - 1 : place0(j, i);
+  // A pair: common images, fooled from the first to the second and back, score, its interval, what to know of it.
+  function pair(i, j) {
+    const k = place0(i, j), both = counts[3 * k], ab = counts[3 * k + 1], ba = counts[3 * k + 2];
+    const status = both === 0 ? "" : ab + ba === 0 ? "floored" : both < data.Small ? "small" : "";
+    return [both, ab, ba, score(both, ab + ba), end(intervals[2 * k]), end(intervals[2 * k + 1]), status];
+  }
+  function sat(i, j) {
+    if (i === j) return null;
+    const k = place0(i, j);
+    return score(counts[3 * k], counts[3 * k + 1] + counts[3 * k + 2]);
+  }
   const two = v => v === null ? "–" : v.toFixed(2).replace("-", "−");
   const interval = p => p[4] === null || p[5] === null ? "" : " [" + two(p[4]) + ", " + two(p[5]) + "]";
   const element = (tag, text) => { const e = document.createElement(tag); e.textContent = text; return e; };

@@ -21,6 +21,7 @@ import (
 
 	"sat/analysis"
 	"sat/internal/rng"
+	"sat/internal/synthetic"
 )
 
 // TestWriteSample leaves reports in a folder for scripts/check-report.sh, which opens them in a browser: the two synthetic
@@ -30,8 +31,8 @@ func TestWriteSample(t *testing.T) {
 	if dir == "" {
 		t.Skip("SAT_REPORT_SAMPLES names no folder to leave sample reports in")
 	}
-	for name, s := range map[string]synthetic{"small": smallZoo(), "large": largeZoo(t)} {
-		s.write(t, filepath.Join(dir, name))
+	for name, s := range map[string]*synthetic.Zoo{"small": synthetic.Small(), "large": synthetic.Paper()} {
+		invent(t, s, filepath.Join(dir, name))
 		if _, err := Write(context.Background(), filepath.Join(dir, name), Options{}); err != nil {
 			t.Error(err)
 		}
@@ -41,7 +42,7 @@ func TestWriteSample(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		writeSimilarity(t, filepath.Join(dir, name), c.Images, scores)
+		similarity(t, filepath.Join(dir, name), c.Images, scores)
 		if _, err := Write(context.Background(), filepath.Join(dir, name), Options{SkipPNG: true}); err != nil {
 			t.Error(err)
 		}
@@ -74,10 +75,10 @@ func manyModels(n int) *analysis.Counts {
 }
 
 // written makes a run directory and its report.
-func written(t *testing.T, s synthetic) string {
+func written(t *testing.T, s *synthetic.Zoo) string {
 	t.Helper()
 	dir := t.TempDir()
-	s.write(t, dir)
+	invent(t, s, dir)
 	path, err := Write(context.Background(), dir, Options{SkipPNG: true})
 	if err != nil {
 		t.Fatal(err)
@@ -134,11 +135,11 @@ func count(list []string, want string) (n int) {
 
 func TestFiguresCarryTheirLabels(t *testing.T) {
 	fontSize := regexp.MustCompile(`font-size:([0-9.]+)px`)
-	for name, s := range map[string]synthetic{"14 models": smallZoo(), "69 models": largeZoo(t)} {
+	for name, s := range map[string]*synthetic.Zoo{"14 models": synthetic.Small(), "69 models": paperZoo()} {
 		t.Run(name, func(t *testing.T) {
 			dir := written(t, s)
 			stems := []string{"figD1_sat_matrix", "figC1_spectral_distance_named", "spectral_eigenvalues", "same_vs_different"}
-			if s.training {
+			if s.Curves {
 				stems = append(stems, "training_curves", "whitebox_sweep")
 			}
 			for _, stem := range stems {
@@ -157,9 +158,9 @@ func TestFiguresCarryTheirLabels(t *testing.T) {
 				}
 			}
 			found := texts(t, read(t, dir, "figures", "figD1_sat_matrix.svg"))
-			for _, m := range s.models {
-				if count(found, m.name) != 2 {
-					t.Errorf("matrix names %s %d times, want once per axis", m.name, count(found, m.name))
+			for _, m := range s.Models {
+				if count(found, m.Name) != 2 {
+					t.Errorf("matrix names %s %d times, want once per axis", m.Name, count(found, m.Name))
 				}
 			}
 			for _, want := range []string{"SAT = ln of the percentage fooled", "4.6 = 100 %", "Cluster", "Base architecture", "CNN"} {
@@ -167,7 +168,7 @@ func TestFiguresCarryTheirLabels(t *testing.T) {
 					t.Errorf("matrix has the text %q %d times", want, count(found, want))
 				}
 			}
-			if s.training {
+			if s.Curves {
 				found = texts(t, read(t, dir, "figures", "whitebox_sweep.svg"))
 				for _, want := range []string{"8/255", "48/255", "95 %", "used", "resmlp"} {
 					if !slices.Contains(found, want) {
@@ -181,7 +182,7 @@ func TestFiguresCarryTheirLabels(t *testing.T) {
 
 // TestMatrixRowZeroOnTop reads positions back: the first model of the display order must stand above the last.
 func TestMatrixRowZeroOnTop(t *testing.T) {
-	dir := written(t, smallZoo())
+	dir := written(t, synthetic.Small())
 	r, err := Load(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -208,7 +209,7 @@ func TestMatrixRowZeroOnTop(t *testing.T) {
 func TestReportIsDeterministic(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	for _, dir := range []string{one, two} {
-		smallZoo().write(t, dir)
+		invent(t, synthetic.Small(), dir)
 		if _, err := Write(context.Background(), dir, Options{}); err != nil {
 			t.Fatal(err)
 		}
@@ -235,7 +236,7 @@ func TestReportIsDeterministic(t *testing.T) {
 
 func TestPNGResolution(t *testing.T) {
 	dir := t.TempDir()
-	smallZoo().write(t, dir)
+	invent(t, synthetic.Small(), dir)
 	r, err := Load(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -261,7 +262,7 @@ func TestPNGResolution(t *testing.T) {
 var pageIDs = []string{"similarity", "near", "claim", "clusters", "map", "importance", "ensembles", "training", "distillation", "attacks", "stability", "novel", "catalogue", "correlations", "attack", "models", "paper", "settings"}
 
 func TestPage(t *testing.T) {
-	for name, s := range map[string]synthetic{"14 models": smallZoo(), "69 models": largeZoo(t)} {
+	for name, s := range map[string]*synthetic.Zoo{"14 models": synthetic.Small(), "69 models": paperZoo()} {
 		t.Run(name, func(t *testing.T) {
 			dir := written(t, s)
 			page := read(t, dir, "report.html")
@@ -276,11 +277,11 @@ func TestPage(t *testing.T) {
 				}
 			}
 			// Each cell tells its counts without any script.
-			if got, want := strings.Count(page, "common images, made on the first fool the second"), len(s.models)*(len(s.models)-1); got != want {
+			if got, want := strings.Count(page, "common images, made on the first fool the second"), len(s.Models)*(len(s.Models)-1); got != want {
 				t.Errorf("%d cells with counts, want %d", got, want)
 			}
-			if s.training == strings.Contains(page, "Training: not run here") {
-				t.Errorf("training %v, page says otherwise", s.training)
+			if s.Curves == strings.Contains(page, "Training: not run here") {
+				t.Errorf("training %v, page says otherwise", s.Curves)
 			}
 			if got := strings.Count(page, "data:text/csv;base64,"); got < 4 {
 				t.Errorf("%d embedded CSV files", got)
@@ -289,7 +290,7 @@ func TestPage(t *testing.T) {
 				t.Error("comparison with the paper lacks its scope or verdicts")
 			}
 			markdown := read(t, dir, "report.md")
-			for _, want := range []string{"## Similarity", "## Which models belong together?", "## Beside the paper", "| Tab 3 |", s.models[0].name} {
+			for _, want := range []string{"## Similarity", "## Which models belong together?", "## Beside the paper", "| Tab 3 |", s.Models[0].Name} {
 				if !strings.Contains(markdown, want) {
 					t.Errorf("report.md lacks %q", want)
 				}
@@ -299,8 +300,8 @@ func TestPage(t *testing.T) {
 }
 
 func TestPageWithoutOptionalFiles(t *testing.T) {
-	s := smallZoo()
-	s.gridless = true
+	s := synthetic.Small()
+	s.Clusters, s.Curves, s.Sweep = false, false, false
 	dir := written(t, s)
 	page := read(t, dir, "report.html")
 	if got := strings.Count(page, `class="notrun"`); got < 4 {
@@ -334,7 +335,7 @@ func decodeJSON(t *testing.T, s string, v any) {
 }
 
 func TestReportJSON(t *testing.T) {
-	dir := written(t, smallZoo())
+	dir := written(t, synthetic.Small())
 	r, err := Load(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -409,7 +410,7 @@ func edit(t *testing.T, dir, file, old, with string) {
 
 func TestLoadNamesTheFault(t *testing.T) {
 	whole := t.TempDir()
-	smallZoo().write(t, whole)
+	invent(t, synthetic.Small(), whole)
 	first := strings.SplitN(read(t, whole, "similarity", "sat.csv"), "\n", 3)[1] // the row of resnet-s0
 	cell := strings.Split(first, ",")[2]
 	for _, c := range []struct{ name, file, old, with, want string }{
@@ -433,7 +434,7 @@ func TestLoadNamesTheFault(t *testing.T) {
 		{"cluster below 1", "analysis/tab2_clusters.csv", "resnet-s0,", "resnet-s0,-", "tab2_clusters.csv:2:11: cluster: -"},
 		{"negative distance", "analysis/spectral_distance.csv", ",0,", ",-1,", "spectral_distance.csv:2: "},
 		{"falling eigenvalues", "analysis/spectral_eigenvalues.csv", "\n2,", "\n2,-", "spectral_eigenvalues.csv:3:3: eigenvalue:"},
-		{"syntax of JSON", "analysis/clusters.json", `"affinity"`, `affinity`, "clusters.json:2:"},
+		{"syntax of JSON", "analysis/clusters.json", `"affinity"`, `affinity`, "clusters.json:22:"},
 		{"type in JSON", "run.json", `"classes": 10`, `"classes": "ten"`, "data.classes is a string, want int"},
 		{"text after JSON", "run.json", "", "append", "text after the JSON value"},
 		{"truncated JSON", "analysis/groups.json", "", "truncate", "groups.json:1:1: file ends inside the JSON value"},
@@ -494,7 +495,7 @@ func scored(t *testing.T, images int, c *analysis.Counts) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writeSimilarity(t, dir, images, scores)
+	similarity(t, dir, images, scores)
 	return dir
 }
 
@@ -570,7 +571,7 @@ func TestManyModels(t *testing.T) {
 
 func TestWriteStopsWhenCancelled(t *testing.T) {
 	dir := t.TempDir()
-	smallZoo().write(t, dir)
+	invent(t, synthetic.Small(), dir)
 	ctx, cancel := context.WithCancel(context.Background())
 	var paths []string
 	_, err := Write(ctx, dir, Options{SkipPNG: true, Progress: func(path string) {
@@ -585,7 +586,7 @@ func TestWriteStopsWhenCancelled(t *testing.T) {
 
 func TestWriteFailure(t *testing.T) {
 	dir := t.TempDir()
-	smallZoo().write(t, dir)
+	invent(t, synthetic.Small(), dir)
 	writeFile(t, filepath.Join(dir, "figures"), "a file where a folder is needed")
 	if _, err := Write(context.Background(), dir, Options{}); err == nil || !strings.Contains(err.Error(), "figures") {
 		t.Errorf("got %v", err)
@@ -725,7 +726,7 @@ func FuzzParseEpsilon(f *testing.F) {
 // TestWithoutPaper: an experiment may ask not to be set beside the paper.
 func TestWithoutPaper(t *testing.T) {
 	dir := t.TempDir()
-	smallZoo().write(t, dir)
+	invent(t, synthetic.Small(), dir)
 	path := filepath.Join(dir, "run.json")
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"image/color"
 	"math"
 	"slices"
+	"strings"
 
 	"gonum.org/v1/plot/vg"
 
@@ -18,7 +19,7 @@ import (
 type scatter struct {
 	stem, title, note string
 	xTitle, yTitle    string
-	names             []string // of the points; shown beside them when there are few
+	names             []string // of the points, each one model; shown beside them when there are few
 	x, y              []float64
 	yPercent          bool // y is a fraction, shown in per cent
 	paper             string
@@ -57,7 +58,16 @@ func (s *scatter) result() string {
 		return fmt.Sprintf("r undefined (n = %s): %s", thousands(s.corr.N), s.corr.Warning)
 	}
 	return fmt.Sprintf("r = %s%s    p = %s    n = %s", score(s.corr.R), intervalText(Interval{s.corr.CILo, s.corr.CIHi}),
-		minus(analysis.FormatP(s.corr.Log10P)), thousands(s.corr.N))
+		figureP(s.corr.Log10P), thousands(s.corr.N))
+}
+
+// figureP prints p for figures, whose font has no raised digits: 1.74e-54.
+func figureP(log10p float64) string {
+	mantissa, exponent, power := strings.Cut(analysis.FormatP(log10p), " × 10^")
+	if !power {
+		return mantissa
+	}
+	return mantissa + "e" + exponent
 }
 
 func (s *scatter) figure() *figure {
@@ -72,14 +82,14 @@ func (s *scatter) figure() *figure {
 	width, height := vg.Length(4.6*vg.Inch), vg.Length(3.7*vg.Inch)
 	note := s.note
 	if s.paper != "" {
-		note += " The paper: " + s.paper + "."
+		note += " The paper: " + strings.ReplaceAll(s.paper, " ", "\u00a0") + "."
 	}
 	return &figure{Stem: s.stem, Title: s.title, Alt: alt, CSV: s.csv, width: width, height: height, draw: func(p pen) {
 		top := p.heading(s.title, note)
 		p.text(margin, top-5, s.result(), lettering{size: smallSize, bold: true})
 		xlo, xhi := padded(s.x, 0.05)
 		ylo, yhi := padded(y, 0.07)
-		a := &panel{pen: p, x0: margin + 42, y0: margin + 32, x1: width - margin - 4, y1: top - 16, xmin: xlo, xmax: xhi, ymin: ylo, ymax: yhi}
+		a := &panel{pen: p, x0: margin + 42, y0: margin + 27, x1: width - margin - 4, y1: top - 16, xmin: xlo, xmax: xhi, ymin: ylo, ymax: yhi}
 		a.axes(ticks(xlo, xhi), ticks(ylo, yhi), true, true)
 		a.band(s.trend, s.yPercent)
 		a.points(s.x, y)
@@ -239,12 +249,8 @@ func (r *Run) readScatter(s *scatter, file string, names []string, x, y string) 
 			continue
 		}
 		s.x, s.y = append(s.x, vx), append(s.y, vy)
-		if len(names) > 0 {
-			name := row.text(names[0])
-			for _, more := range names[1:] {
-				name += ", " + row.text(more)
-			}
-			s.names = append(s.names, name)
+		if len(names) == 1 {
+			s.names = append(s.names, row.text(names[0]))
 		}
 	}
 	return skipped, true, s.fit()

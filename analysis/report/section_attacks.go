@@ -13,13 +13,17 @@ func readAttacks(r *Run) (*content, error) {
 	c := &content{values: map[string]ownValue{}}
 	data := map[string]any{}
 	for _, f := range []struct{ id, stem, title, name, y, yTitle, paper, note string }{
-		{"fig2a", "fig2a_autoattack", "Similarity by PGD and by AutoAttack", "pair", "sat_autoattack", "SAT by AutoAttack", "r = 0.98, p = 1.43 × 10^−18, n = 28",
+		{"fig2a", "fig2a_autoattack", "Similarity by PGD and by AutoAttack", "pair", "sat_autoattack", "SAT by AutoAttack", "r = 0.98, p = 1.43e-18, n = 28",
 			"One dot per pair; line with its 90 % band."},
-		{"fig2b", "fig2b_patchfool", "Similarity by PGD and by Patch-Fool", "target", "sat_patchfool", "SAT by Patch-Fool (one-sided)", "r = 0.91, p = 3.62 × 10^−27, n = 68",
+		{"fig2b", "fig2b_patchfool", "Similarity by PGD and by Patch-Fool", "target", "sat_patchfool", "SAT by Patch-Fool (one-sided)", "r = 0.91, p = 3.62e-27, n = 68",
 			"One dot per target of images made on one source; line with its 90 % band."},
 	} {
 		s := &scatter{stem: f.stem, title: f.title, xTitle: "SAT by PGD", yTitle: f.yTitle, paper: f.paper, note: f.note}
-		blocks, err := r.scatterBlocks(f.id, s, f.stem+".csv", []string{f.name}, "sat_pgd", f.y)
+		columns := []string{f.name}
+		if f.name == "pair" {
+			columns = nil // two names each, which find no room beside the points
+		}
+		blocks, err := r.scatterBlocks(f.id, s, f.stem+".csv", columns, "sat_pgd", f.y)
 		if err != nil {
 			return nil, err
 		}

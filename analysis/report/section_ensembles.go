@@ -19,7 +19,7 @@ func readEnsembles(r *Run) (*content, error) {
 	c := &content{values: map[string]ownValue{}}
 	data := map[string]any{}
 	pairs := &scatter{stem: "fig5_sat_vs_err", title: "Similarity of two models and the gain of their ensemble", xTitle: "SAT of the two models",
-		yTitle: "error reduction of the ensemble, %", yPercent: true, paper: "r = −0.31, p = 1.74 × 10^−54, n = 2,346",
+		yTitle: "error reduction of the ensemble, %", yPercent: true, paper: "r = −0.31, p = 1.74e-54, n = 2,346",
 		note: "One dot per pair; line with its 90 % band."}
 	blocks, err := r.scatterBlocks("fig5", pairs, "fig5_sat_vs_err.csv", []string{"a", "b"}, "sat", "ERR")
 	if err != nil {

@@ -6,10 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"sat/internal/synthetic"
 )
 
 // studyFiles are small tables of every section, for the models of the small zoo.
-func studyFiles(s synthetic) map[string]string {
+func studyFiles(s *synthetic.Zoo) map[string]string {
 	files := map[string]string{
 		"fig2a_autoattack.csv":        "pair,sat_pgd,sat_autoattack\n",
 		"fig2b_patchfool.csv":         "target,sat_pgd,sat_patchfool\n",
@@ -34,13 +36,13 @@ func studyFiles(s synthetic) map[string]string {
 		return text
 	}
 	files["fig6a_err_by_clusters.csv"], files["fig6b_wrong_by_all.csv"], files["figF1_ens_error.csv"] = cells("mean_ERR", 1), cells("mean_count", -1), cells("mean_top1_error", 1)
-	for i, m := range s.models {
+	for i, m := range s.Models {
 		x, y := 2+0.1*float64(i), 1.8+0.09*float64(i*i%7)
-		files["fig2a_autoattack.csv"] += fmt.Sprintf("%s,%v,%v\n", m.name, x, x-0.1*y)
-		files["fig2b_patchfool.csv"] += fmt.Sprintf("%s,%v,%v\n", m.name, x, y)
-		files["fig5_sat_vs_err.csv"] += fmt.Sprintf("%s,x,%v,0.2,0.2,0.18,%v\n", m.name, x, 0.1*y)
-		files["figH1_one_sided.csv"] += fmt.Sprintf("%s,x,%v,%v\n", m.name, x, y)
-		files["figG1_teacher_accuracy.csv"] += fmt.Sprintf("%s,%v,%v\n", m.name, 70+x, 75+y)
+		files["fig2a_autoattack.csv"] += fmt.Sprintf("%s,%v,%v\n", m.Name, x, x-0.1*y)
+		files["fig2b_patchfool.csv"] += fmt.Sprintf("%s,%v,%v\n", m.Name, x, y)
+		files["fig5_sat_vs_err.csv"] += fmt.Sprintf("%s,x,%v,0.2,0.2,0.18,%v\n", m.Name, x, 0.1*y)
+		files["figH1_one_sided.csv"] += fmt.Sprintf("%s,x,%v,%v\n", m.Name, x, y)
+		files["figG1_teacher_accuracy.csv"] += fmt.Sprintf("%s,%v,%v\n", m.Name, 70+x, 75+y)
 	}
 	files["fig8a_distill_all.csv"] = strings.ReplaceAll(files["figG1_teacher_accuracy.csv"], "teacher_top1", "sat")
 	files["fig8b_distill_transformer.csv"], files["fig8c_distill_other.csv"] = files["fig8a_distill_all.csv"], files["fig8a_distill_all.csv"]
@@ -55,8 +57,8 @@ func writeStudies(t testing.TB, dir string, files map[string]string) {
 }
 
 func TestEverySectionShowsItsFiles(t *testing.T) {
-	dir, s := t.TempDir(), smallZoo()
-	s.write(t, dir)
+	dir, s := t.TempDir(), synthetic.Small()
+	invent(t, s, dir)
 	files := studyFiles(s)
 	writeStudies(t, dir, files)
 	if _, err := Write(t.Context(), dir, Options{SkipPNG: true, PDF: true}); err != nil {
@@ -117,7 +119,7 @@ func TestSectionsRefuseWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(c.file, func(t *testing.T) {
 			dir := t.TempDir()
-			smallZoo().write(t, dir)
+			invent(t, synthetic.Small(), dir)
 			writeStudies(t, dir, map[string]string{c.file: c.text})
 			_, err := Load(dir)
 			if c.want == "" {
@@ -154,5 +156,45 @@ func TestPaperValuesHaveASection(t *testing.T) {
 	}
 	if _, err := os.Stat("paper.csv"); err != nil || len(list) < 35 {
 		t.Errorf("%d values of the paper, %v", len(list), err)
+	}
+}
+
+// outputs are the file stems of the paper's figures and tables.
+var outputs = strings.Fields(`fig1_tsne fig2a_autoattack fig2b_patchfool tab1_stability fig3_importance fig4a_spectral_distance
+	fig4b_training_distance tab2_clusters tab3_training fig5_sat_vs_err fig6a_err_by_clusters fig6b_wrong_by_all figF1_ens_error
+	fig7_training_ensembles fig8a_distill_all fig8b_distill_transformer fig8c_distill_other tabA1_names tabA2_elements
+	tabA3_A4_features figC1_spectral_distance_named figD1_sat_matrix figG1_teacher_accuracy figH1_one_sided
+	tabH_novel_assignment correlations`)
+
+func TestEveryOutputOfThePaper(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped with -short: every analysis of 69 models takes seconds")
+	}
+	dir := written(t, synthetic.Paper())
+	page := read(t, dir, "report.html")
+	for _, stem := range outputs {
+		if strings.Count(read(t, dir, "figures", stem+".csv"), "\n") < 3 {
+			t.Errorf("%s.csv has no rows", stem)
+		}
+		if !strings.Contains(page, `download="`+stem+`.csv`) {
+			t.Errorf("the page does not offer %s.csv", stem)
+		}
+		if !strings.HasPrefix(stem, "fig") {
+			continue
+		}
+		svg := read(t, dir, "figures", stem+".svg")
+		if len(texts(t, svg)) < 5 {
+			t.Errorf("%s.svg has texts %q", stem, texts(t, svg))
+		}
+	}
+	var report jsonReport
+	decodeJSON(t, read(t, dir, "report.json"), &report)
+	for _, item := range report.Items {
+		if item.Verdict == verdictNotRun {
+			t.Errorf("%s was not run", item.ID)
+		}
+	}
+	if strings.Contains(page, `class="notrun">Not run:`) {
+		t.Error("a section says it was not run")
 	}
 }

@@ -1,10 +1,14 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
+
+	"sat/analysis"
 )
 
 // trainingSection asks what training changes in models of one architecture (Tab. 3, Figs. 4b and 7).
@@ -82,21 +86,53 @@ func readTrainingDistance(r *Run, c *content) error {
 	if m == nil {
 		return err
 	}
-	order := make([]int, m.Len())
-	for i := range order {
-		order[i] = i
-	}
+	order, clusters := r.extendedOrder(m)
 	h := &heatmap{
 		title:  "Distances between models and training variants",
-		note:   "Euclidean distance of the spectral features, in the order of the file; dark means close.",
-		matrix: m, order: order, names: m.Names, lo: 0, barTitle: "distance",
+		note:   "Euclidean distance of the spectral features; dark means close.",
+		matrix: m, order: order, names: m.Names, clusters: clusters, lo: 0, barTitle: "distance",
 		format: func(i, j int) string { return score(m.At(i, j)) },
+	}
+	if clusters != nil {
+		h.note += " Variants, which were not clustered, stand behind the models of the cluster of the model that is nearest to them."
 	}
 	h.hi = highest(m)
 	h.barTicks = ticks(0, h.hi)
 	c.blocks = append(c.blocks, block{Figure: h.figure("fig4b_training_distance",
 		fmt.Sprintf("Heatmap of the distances between %s and variants trained differently, from 0 to %.2f.", plural(m.Len(), "model", "models"), h.hi))})
 	return nil
+}
+
+// extendedOrder sorts a matrix that has more models than the run by the run's clusters: the clustered models in display
+// order, and after those of a cluster the others whose nearest clustered model is one of them. Without clusters it is the
+// order of the file.
+func (r *Run) extendedOrder(m *analysis.Matrix) (order, clusters []int) {
+	place := make(map[string]int, len(r.Models)) // in display order
+	for k, i := range r.displayOrder() {
+		place[r.Models[i].Name] = k
+	}
+	known := []int{}
+	for i, name := range m.Names {
+		order = append(order, i)
+		if _, ok := place[name]; ok {
+			known = append(known, i)
+		}
+	}
+	if r.Clusters == nil || len(known) == 0 {
+		return order, nil
+	}
+	index := r.lookup()
+	clusters, at := make([]int, m.Len()), make([]int, m.Len())
+	for i, name := range m.Names {
+		if k, ok := place[name]; ok {
+			clusters[i], at[i] = r.Models[index[name]].Cluster, k
+			continue
+		}
+		nearest := slices.MinFunc(known, func(a, b int) int { return cmp.Compare(m.At(i, a), m.At(i, b)) })
+		clusters[i], at[i] = r.Models[index[m.Names[nearest]]].Cluster, len(r.Models)+i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Or(clusters[a]-clusters[b], at[a]-at[b]) })
+	return order, clusters
 }
 
 func readTrainingEnsembles(r *Run, c *content) error {

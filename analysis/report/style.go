@@ -129,6 +129,7 @@ type figure struct {
 	width  vg.Length
 	height vg.Length
 	draw   func(pen)
+	body   string // what svgBody drew
 }
 
 // SVG returns the figure as a document of its own, on white.
@@ -162,6 +163,9 @@ func (f *figure) inlineSVG() (string, error) {
 
 // svgBody draws and returns what stands between the svg tags.
 func (f *figure) svgBody() (string, error) {
+	if f.body != "" {
+		return f.body, nil
+	}
 	c := vgsvg.New(f.width, f.height)
 	f.draw(pen{draw.New(c)})
 	var b bytes.Buffer
@@ -173,11 +177,12 @@ func (f *figure) svgBody() (string, error) {
 	start += strings.Index(s[start:], ">") + 1
 	body := strings.TrimSpace(s[start:strings.LastIndex(s, "</svg>")]) + "\n"
 	// The Liberation fonts have the widths of Arial and Helvetica, so a reader without them sees the same layout.
-	return strings.NewReplacer(
+	f.body = strings.NewReplacer(
 		"font-family:Liberation Sans;", "font-family:'Liberation Sans',Arial,Helvetica,sans-serif;",
 		"font-variant:normal;", "", "font-weight:normal;", "", "font-style:normal;", "",
 		"\n\tstyle=", " style=",
-	).Replace(body), nil
+	).Replace(body)
+	return f.body, nil
 }
 
 // PNG returns the figure at 300 dots per inch.
