@@ -64,13 +64,14 @@ var defaultSteps = map[string]int{"pgd": 50, "pgd-l2": 50, "apgd-ce": 100, "apgd
 func (a *Attack) L2() bool { return a.Method == "pgd-l2" || a.Norm == "L2" }
 
 // Complete says what is wrong with an attack besides single values, and clears the settings that mean nothing for its
-// method. given reports whether a key was given.
-func (a *Attack) Complete(given func(key string) bool) []AttackProblem {
+// method. given reports whether a key was given; inherited keys have a value that was given elsewhere.
+func (a *Attack) Complete(given func(key string) bool, inherited ...string) []AttackProblem {
 	var problems []AttackProblem
 	bad := func(key, hint, format string, args ...any) {
 		problems = append(problems, AttackProblem{key, fmt.Sprintf(format, args...), hint})
 	}
-	if !given("steps") {
+	known := func(key string) bool { return given(key) || slices.Contains(inherited, key) }
+	if !known("steps") {
 		a.Steps = defaultSteps[a.Method]
 	}
 	v := reflect.ValueOf(a).Elem()
@@ -90,7 +91,7 @@ func (a *Attack) Complete(given func(key string) bool) []AttackProblem {
 	epsilon := a.Epsilon.Float64()
 	switch {
 	case a.Method == "patchfool": // what bounds the change is the number of patches
-	case a.L2() && !given("epsilon"):
+	case a.L2() && !known("epsilon"):
 		bad("epsilon", "give the radius, for instance 0.5", "the default, 8/255, is a radius for the largest change of a pixel, not for a length in L2")
 	case !a.L2() && epsilon > 1:
 		hint := "at most 1"
@@ -112,6 +113,27 @@ func (a *Attack) Complete(given func(key string) bool) []AttackProblem {
 		bad("steps", "at least 1", "steps is 0")
 	}
 	return problems
+}
+
+// inherit takes over from main, which is complete, what an ablation leaves out, and returns the keys.
+func (a *Attack) inherit(main *Attack, given func(key string) bool) []string {
+	keys := []string{"seed"}
+	v, from := reflect.ValueOf(a).Elem(), reflect.ValueOf(main).Elem()
+	if a.Method == main.Method {
+		keys = nil
+		for i := range v.NumField() {
+			keys = append(keys, v.Type().Field(i).Tag.Get("toml"))
+		}
+	} else if a.Method != "patchfool" && main.Method != "patchfool" && a.L2() == main.L2() {
+		keys = append(keys, "epsilon")
+	}
+	keys = slices.DeleteFunc(keys, given)
+	for i := range v.NumField() {
+		if slices.Contains(keys, v.Type().Field(i).Tag.Get("toml")) {
+			v.Field(i).Set(from.Field(i))
+		}
+	}
+	return keys
 }
 
 // AttackProblem is one thing that Complete found, about one key.

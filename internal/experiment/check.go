@@ -49,6 +49,7 @@ func (d *decoder) check(c *Config) {
 	d.checkData(c)
 	d.checkModels(c)
 	d.checkAttack(c)
+	d.checkAblations(c)
 	for i, epsilon := range c.Sweep.Epsilon {
 		for j, earlier := range c.Sweep.Epsilon[:i] {
 			if epsilon.Rat().Cmp(earlier.Rat()) == 0 {
@@ -127,22 +128,62 @@ func (d *decoder) checkAttack(c *Config) {
 	if d.noted["attack.method"] {
 		return
 	}
-	for _, p := range c.Attack.Complete(func(key string) bool { return d.given[join("attack", key)] }) {
-		path := join("attack", p.Key)
-		switch {
-		case d.noted[path]:
-		case d.given[path]:
-			d.atValue(path, p.Hint, "%s", p.Message)
-		default:
-			d.atKey("attack", p.Hint, "%s", p.Message)
-		}
-	}
+	d.complete(&c.Attack, "attack", nil)
 	if c.Attack.Method == "patchfool" && len(c.Sweep.Epsilon) > 0 {
 		d.atKey("sweep.epsilon", "leave [sweep] out", "method patchfool has no radius to repeat the experiment at")
 	}
 	for i, epsilon := range c.Sweep.Epsilon {
 		if v := epsilon.Float64(); v > 1 && !c.Attack.L2() {
 			d.atValue(index("sweep.epsilon", i), "pixels are in [0,1]", "sweep.epsilon holds %s", epsilon)
+		}
+	}
+}
+
+// complete notes what is wrong with the attack at path; without it in the file, at the table that should hold it.
+func (d *decoder) complete(a *Attack, path string, inherited []string) {
+	for _, p := range a.Complete(func(key string) bool { return d.given[join(path, key)] }, inherited...) {
+		key := join(path, p.Key)
+		switch {
+		case d.noted[key]:
+		case d.given[key]:
+			d.atValue(key, p.Hint, "%s", p.Message)
+		default:
+			d.atKey(path, p.Hint, "%s", p.Message)
+		}
+	}
+}
+
+func (d *decoder) checkAblations(c *Config) {
+	for i := range c.Ablation {
+		a := &c.Ablation[i]
+		path := index("ablation", i)
+		at := join(path, "attack")
+		if !d.given[at] {
+			d.atKey(path, `add attack = { method = "autoattack" }`, "the ablation has no attack")
+			continue
+		}
+		if d.noted[join(at, "method")] || d.noted["attack.method"] {
+			continue
+		}
+		given := func(key string) bool { return d.given[join(at, key)] }
+		if !given("method") {
+			a.Attack.Method = c.Attack.Method
+		}
+		d.complete(&a.Attack, at, a.Attack.inherit(&c.Attack, given))
+		named := join(path, "name")
+		if !d.given[named] {
+			a.Name, named = a.Attack.Method, at
+		}
+		if err := store.CheckName(a.Name); err != nil {
+			d.atValue(named, `write name = "..." with letters, digits and . _ - + @`, "%v", err)
+		}
+		for _, earlier := range c.Ablation[:i] {
+			if earlier.Name == a.Name {
+				d.atKey(named, `give one of them another name = "..."`, "two ablations are called %q", a.Name)
+			}
+		}
+		if d.given[join(path, "sources")] && len(a.Sources) == 0 {
+			d.atValue(join(path, "sources"), "name at least one model, or leave the key out", "ablation.sources is empty")
 		}
 	}
 }

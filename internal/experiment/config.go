@@ -28,6 +28,7 @@ type Config struct {
 	Recipes    map[string]*Recipe `toml:"recipe"`
 	Attack     Attack             `toml:"attack"`
 	Sweep      Sweep              `toml:"sweep"`
+	Ablation   []Ablation         `toml:"ablation"`
 	Transfer   Transfer           `toml:"transfer"`
 	Similarity Similarity         `toml:"similarity"`
 	Boundary   *Boundary          `toml:"boundary"`
@@ -159,6 +160,13 @@ type Adversarial struct {
 // Sweep repeats the experiment at other radii.
 type Sweep struct {
 	Epsilon []Fraction `toml:"epsilon" optional:"yes" min:"0" doc:"radii, pixels in [0,1]; attack.epsilon is used in any case"`
+}
+
+// Ablation repeats the comparison with another attack and sets its scores beside those of the main one.
+type Ablation struct {
+	Name    string   `toml:"name" doc:"of its results; default: the method"`
+	Sources []string `toml:"sources" optional:"yes" doc:"models that are attacked, scored by their images alone; default: all, scored both ways"`
+	Attack  Attack   `toml:"attack" doc:"what it leaves out is as in [attack] if the method is the same; with another, radius and seed are"`
 }
 
 // Transfer says how adversarial images of one model are shown to a model of another input size.

@@ -216,6 +216,12 @@ func TestProblem(t *testing.T) {
 		"sweep of Patch-Fool":        {minimal + "[attack]\nmethod=\"patchfool\"\n[sweep]\nepsilon=[0.1]", 10, "no radius"},
 		"two mild bounds":            {minimal + "[attack]\nmethod=\"patchfool\"\nmild_l2=1\nmild_linf=0.1", 9, "exclude each other"},
 		"attention of a file":        {"[data]\npath=\"x\"\n[[model]]\npath=\"a.pt\"\nattention=true", 5, "timm models"},
+		"ablation without attack":    {minimal + "[[ablation]]\nname=\"a\"", 7, "method = \"autoattack\""},
+		"ablation of a new method":   {minimal + "[[ablation]]\nattack={method=\"autoatack\"}", 8, `did you mean "autoattack"?`},
+		"ablation twice":             {minimal + "[[ablation]]\nattack={steps=1}\n[[ablation]]\nattack={steps=2}", 10, "two ablations"},
+		"ablation of nothing":        {minimal + "[[ablation]]\nsources=[]\nattack={steps=1}", 8, "sources is empty"},
+		"ablation in L2":             {minimal + "[[ablation]]\nattack={method=\"pgd-l2\"}", 8, "give the radius"},
+		"ablation of a square step":  {minimal + "[[ablation]]\nattack={method=\"square\", step_size=1}", 8, "means nothing with method square"},
 		"sweep twice the same":       {minimal + "[sweep]\nepsilon=[\"8/255\",\"16/510\"]", 8, "twice"},
 		"sweep is no array":          {minimal + "[sweep]\nepsilon=\"8/255\"", 8, "between brackets"},
 		"floor of zero":              {minimal + "[similarity]\nfloor=0", 8, "more than 0"},
@@ -370,6 +376,27 @@ func TestStep(t *testing.T) {
 	c = parse(t, minimal+"[attack]\nstep_size = 25.5\nstep_unit = \"byte\"\n")
 	if got := c.Attack.Step(c.Attack.Epsilon); got != 0.1 {
 		t.Errorf("25.5 bytes are %v, want 0.1", got)
+	}
+}
+
+// TestAblation: what an ablation leaves out comes from the main attack as far as it means the same.
+func TestAblation(t *testing.T) {
+	c := parse(t, "seed = 4\n"+minimal+"[attack]\nepsilon=\"24/255\"\nsteps=7\nstep_size=0.2\n"+
+		"[[ablation]]\nattack={method=\"autoattack\", queries=10}\n"+
+		"[[ablation]]\nname=\"pgd-eps\"\nattack={step_size=0.1, step_unit=\"eps\"}\n"+
+		"[[ablation]]\nattack={method=\"patchfool\"}\nsources=[\"a\"]\n")
+	auto, eps, patch := c.Ablation[0], c.Ablation[1], c.Ablation[2]
+	if a := auto.Attack; auto.Name != "autoattack" || a.Epsilon.String() != "24/255" || a.Steps != 100 || a.Queries != 10 || a.Seed != 4 || a.StepUnit != "" {
+		t.Errorf("autoattack: %+v", auto)
+	}
+	if a := eps.Attack; eps.Name != "pgd-eps" || a.Steps != 7 || a.StepSize.Float64() != 0.1 || a.StepUnit != "eps" || a.Epsilon.String() != "24/255" {
+		t.Errorf("pgd: %+v", eps)
+	}
+	if a := patch.Attack; a.Steps != 250 || a.Seed != 4 || a.Epsilon.Float64() != 0 || !slices.Equal(patch.Sources, []string{"a"}) {
+		t.Errorf("patchfool: %+v", patch)
+	}
+	if again := parse(t, string(c.Resolved())); !reflect.DeepEqual(again.Ablation, c.Ablation) {
+		t.Errorf("the resolved file gives %+v\nwant %+v\n%s", again.Ablation, c.Ablation, c.Resolved())
 	}
 }
 

@@ -39,23 +39,16 @@ func (r *runner) attackUnit(a Attack, m *member, shard [2]int) (store.Unit, erro
 	return store.Unit{Stage: string(StageAttack), Name: fmt.Sprintf("%s-%d", m.Name, shard[0]), Key: key}, err
 }
 
-// settings lists the main attack and those of the sweep.
-func (r *runner) settings() []Attack {
-	all := []Attack{r.Attack}
-	for _, a := range r.Sweep {
-		if a.Attacker != r.Attack.Attacker {
-			all = append(all, a)
-		}
-	}
-	return all
-}
-
 // attack makes the adversarial images of every model, once, for every setting.
 func (r *runner) attack(ctx context.Context) error {
 	var tasks []task
 	skipped := 0.0
-	for _, a := range r.settings() {
+	for _, s := range r.settings() {
+		a := s.attack
 		for _, m := range r.members {
+			if !s.attacked(m) {
+				continue
+			}
 			for _, shard := range r.shards() {
 				unit, err := r.attackUnit(a, m, shard)
 				if err != nil {

@@ -34,7 +34,8 @@ type cleanOutcome struct {
 // settingOutcome holds the outcomes under one attack.
 type settingOutcome struct {
 	Attack   Attack            `json:"attack"`
-	Transfer []transferOutcome `json:"transfer"` // every ordered pair of models, also a model with itself
+	Sources  []string          `json:"sources,omitempty"` // the models that were attacked; all if absent
+	Transfer []transferOutcome `json:"transfer"`          // every ordered pair of models, also a model with itself
 }
 
 // transferOutcome names the predictions of target on images made on source.
@@ -57,18 +58,21 @@ func (r *runner) record() error {
 		}
 		out.Clean = append(out.Clean, cleanOutcome{m.Name, relative(unit)})
 	}
-	for _, a := range r.settings() {
-		setting := settingOutcome{Attack: a}
+	for _, s := range r.settings() {
+		outcome := settingOutcome{Attack: s.attack, Sources: s.sources}
 		for _, source := range r.members {
+			if !s.attacked(source) {
+				continue
+			}
 			for _, target := range r.members {
-				unit, err := r.transferUnit(a, source, target)
+				unit, err := r.transferUnit(s.attack, source, target)
 				if err != nil {
 					return err
 				}
-				setting.Transfer = append(setting.Transfer, transferOutcome{source.Name, target.Name, relative(unit)})
+				outcome.Transfer = append(outcome.Transfer, transferOutcome{source.Name, target.Name, relative(unit)})
 			}
 		}
-		out.Settings = append(out.Settings, setting)
+		out.Settings = append(out.Settings, outcome)
 	}
 	for _, source := range r.members {
 		for _, target := range r.members {
@@ -99,10 +103,10 @@ func (r *runner) recall() (*measurements, error) {
 	if err := json.Unmarshal(content, m); err != nil {
 		return nil, fmt.Errorf("%w: %s: %v", store.ErrCorrupt, r.measurementsFile(), err)
 	}
-	for _, a := range r.settings() {
-		if !slices.ContainsFunc(m.Settings, func(s settingOutcome) bool { return s.Attack == a }) {
+	for _, s := range r.settings() {
+		if _, ok := m.outcome(s); !ok {
 			return nil, fmt.Errorf("the attack of the experiment (%s) is not the one that was run; "+
-				"\"sat transfer\" or \"sat run\" runs it", a)
+				"\"sat transfer\" or \"sat run\" runs it", s.attack)
 		}
 	}
 	if (m.Images.Labels == nil) != r.predicted() {

@@ -13,9 +13,11 @@ import (
 
 // measured is what the similarity stage knows about one attack setting.
 type measured struct {
-	attack Attack
-	scores *analysis.Scores
-	meta   studies.Meta
+	attack    Attack
+	tables    *analysis.Tables
+	meta      studies.Meta
+	scores    *analysis.Scores // nil if only some models were attacked
+	survivors *survivors       // of an attack that leaves what withstands as it was
 }
 
 // similarity turns stored predictions into scores and result files. It needs no model and no image.
@@ -25,10 +27,15 @@ func (r *runner) similarity(ctx context.Context) error {
 		return err
 	}
 	var accuracies []accuracy
-	for i, setting := range m.Settings {
-		t, err := r.tables(m, setting)
+	for _, setting := range r.settings() {
+		outcome, _ := m.outcome(setting) // recall has looked
+		t, err := r.tables(m, outcome)
 		if err != nil {
 			return err
+		}
+		if setting.sources != nil {
+			r.measured[setting.folder] = &measured{attack: setting.attack, tables: t, meta: r.meta(m, setting.attack, t)}
+			continue
 		}
 		counts, err := t.Count()
 		if err != nil {
@@ -38,12 +45,12 @@ func (r *runner) similarity(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		folder, dir := sweepFolder(setting.Attack), filepath.Join(r.Dir, "sweep", sweepFolder(setting.Attack))
-		if i == 0 {
+		dir := filepath.Join(r.Dir, setting.folder)
+		if setting.folder == "" {
 			for k, name := range counts.Models {
 				accuracies = append(accuracies, accuracy{model: name, n: counts.Images, correct: counts.NBoth[k][k], unknown: r.predicted()})
 			}
-			folder, dir = "", r.Similarity
+			dir = r.Similarity
 			if r.Scores.Bootstrap > 0 {
 				o := analysis.BootstrapOptions{Resamples: r.Scores.Bootstrap, Seed: r.Scores.Seed}
 				if err := scores.Bootstrap(ctx, t, o); err != nil {
@@ -55,8 +62,15 @@ func (r *runner) similarity(ctx context.Context) error {
 				return err
 			}
 		}
-		s := &measured{attack: setting.Attack, scores: scores, meta: r.meta(m, setting.Attack, scores)}
-		r.measured[folder] = s
+		s := &measured{attack: setting.attack, tables: t, scores: scores, meta: r.meta(m, setting.attack, t)}
+		r.measured[setting.folder] = s
+		if setting.attack.LeavesClean() {
+			left := survivorsOf(t, scores.Pairs)
+			s.survivors, s.meta["survivors"] = &left, left.byModel
+			if err := writeSurvivors(dir, s.meta, scores.Pairs, left); err != nil {
+				return err
+			}
+		}
 		if err := writeScores(dir, s.meta, scores, accuracies); err != nil {
 			return err
 		}
@@ -98,10 +112,10 @@ func (r *runner) judge(s *analysis.Scores) {
 }
 
 // meta is the provenance of every result file of one attack setting.
-func (r *runner) meta(m *measurements, a Attack, s *analysis.Scores) studies.Meta {
+func (r *runner) meta(m *measurements, a Attack, t *analysis.Tables) studies.Meta {
 	return studies.Meta{
 		"schema_version": schemaVersion,
-		"models":         len(s.Models), "images": s.Images, "images_digest": m.Images.ImagesDigest,
+		"models":         len(t.Models), "images": t.Images, "images_digest": m.Images.ImagesDigest,
 		"attack": a.meta(), "numerics": m.Numerics,
 		"transfer":   map[string]any{"resize": r.Transfer.Resize, "antialias": r.Transfer.Antialias, "clean": r.Transfer.Clean},
 		"similarity": map[string]any{"floor": r.Scores.Floor, "resamples": r.Scores.Bootstrap, "seed": r.Scores.Seed, "level": 0.95},
@@ -128,6 +142,9 @@ func (r *runner) analyse(ctx context.Context) error {
 		return err
 	}
 	if err := r.stability(ctx, folder.Dir); err != nil {
+		return err
+	}
+	if err := r.writeAblations(); err != nil {
 		return err
 	}
 	features, err := r.writeFeatures()
@@ -186,7 +203,7 @@ func (r *runner) writeSweep(ctx context.Context) error {
 	var white, compared [][]string
 	number := analysis.FormatFloat
 	for _, a := range r.Sweep {
-		s, chosen := r.measured[sweepFolder(a)], "0"
+		s, chosen := r.measured[filepath.Join("sweep", sweepFolder(a))], "0"
 		if a.Attacker == r.Attack.Attacker {
 			s, chosen = r.measured[""], "1"
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"sat/analysis"
 	"sat/internal/experiment"
@@ -34,6 +35,7 @@ type Spec struct {
 	Members    []Member
 	Attack     Attack
 	Sweep      []Attack // the same experiment at other epsilons; analysed only for the central claim
+	Ablation   []Ablation
 	Transfer   experiment.Transfer
 	Boundary   *Boundary  // nil: not asked for
 	Stability  *Stability // likewise; needs Boundary
@@ -105,6 +107,18 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 	}
 	if err := s.CheckNames(); err != nil {
 		return Spec{}, c.Problem("zoo.names", "leave one of them out, or give it another name", "%v", err)
+	}
+	for i, ablation := range c.Ablation {
+		a, err := NewAttack(ablation.Attack, ablation.Attack.Epsilon)
+		if err != nil {
+			return Spec{}, err
+		}
+		for k, source := range ablation.Sources {
+			if !slices.ContainsFunc(s.Members, func(m Member) bool { return m.Name == source || m.Group == source }) {
+				return Spec{}, c.Problem(fmt.Sprintf("ablation[%d].sources[%d]", i, k), "write the name of a model", "there is no model %q", source)
+			}
+		}
+		s.Ablation = append(s.Ablation, Ablation{ablation.Name, ablation.Sources, a})
 	}
 	if o := c.Analysis.Clusters; o != nil && o.K > len(s.Members) {
 		return Spec{}, c.Problem("analysis.clusters.k", fmt.Sprintf("at most %d", len(s.Members)), "%d clusters of %d models", o.K, len(s.Members))

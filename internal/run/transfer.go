@@ -42,8 +42,12 @@ func (r *runner) transfer(ctx context.Context) error {
 	perSource := passForward * float64(r.eval.Len())
 	for _, target := range r.members {
 		var todo []pending
-		for _, a := range r.settings() {
+		for _, s := range r.settings() {
+			a := s.attack
 			for _, source := range r.members {
+				if !s.attacked(source) {
+					continue
+				}
 				unit, err := r.transferUnit(a, source, target)
 				if err != nil {
 					return err
