@@ -29,6 +29,7 @@ type Job struct {
 	Alias         string            `json:"alias,omitempty"`
 	Timm067       string            `json:"timm_0_6_7,omitempty"`
 	Components    map[string]string `json:"components,omitempty"`
+	Heads         int               `json:"heads,omitempty"` // 2: a distilled network gives both of its classifiers
 	Seed          uint64            `json:"seed"`
 	Weights       string            `json:"weights,omitempty"`     // random (default) or pretrained
 	Checkpoints   string            `json:"checkpoints,omitempty"` // folder to look for trained weights in

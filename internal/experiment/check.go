@@ -48,6 +48,7 @@ func (d *decoder) check(c *Config) {
 	}
 	d.checkData(c)
 	d.checkModels(c)
+	d.checkSets(c)
 	d.checkAttack(c)
 	d.checkAblations(c)
 	for i, epsilon := range c.Sweep.Epsilon {
@@ -441,6 +442,9 @@ func (d *decoder) checkRecipe(r *Recipe, path string, lostParent bool) {
 	}
 	if r.LR > 0 && r.WarmupEpochs > 0 && r.WarmupLR > r.LR {
 		d.atKey(at("warmup_lr", "lr"), "it rises from warmup_lr to lr", "the warm-up starts at %v, above the learning rate %v", r.WarmupLR, r.LR)
+	}
+	if r.Distill != nil {
+		d.onlyWhere(r.Distill, join(path, "distill"))
 	}
 	d.onlyWhere(r, path)
 }

@@ -25,6 +25,7 @@ type Config struct {
 	Data       Data               `toml:"data"`
 	Zoo        *Zoo               `toml:"zoo"`
 	Models     []Model            `toml:"model"`
+	Sets       []Set              `toml:"set"`
 	Recipes    map[string]*Recipe `toml:"recipe"`
 	Attack     Attack             `toml:"attack"`
 	Sweep      Sweep              `toml:"sweep"`
@@ -86,6 +87,8 @@ type Model struct {
 	Weights       string            `toml:"weights" optional:"yes" enum:"random pretrained" doc:"of a timm model"`
 	Recipe        string            `toml:"recipe" optional:"yes" doc:"how it is trained; without one it is used as it is"`
 	Seeds         []uint64          `toml:"seeds" optional:"yes" doc:"one model for each"`
+	Template      bool              `toml:"template" optional:"yes" doc:"only copied by [[set]], not a model of the run itself"`
+	Heads         int               `toml:"heads" optional:"yes" min:"1" max:"2" doc:"2: a distilled network of timm gives both of its classifiers"`
 	Mean          []float64         `toml:"mean" optional:"yes" doc:"per channel, subtracted from pixels in [0,1]"`
 	Std           []float64         `toml:"std" optional:"yes" above:"0" doc:"per channel, divides after that"`
 	InputSize     Size              `toml:"input_size" optional:"yes" doc:"height and width in pixels"`
@@ -147,6 +150,7 @@ type Recipe struct {
 	HFlip          float64   `toml:"hflip" min:"0" max:"1" doc:"probability of a horizontal flip"`
 
 	Adversarial *Adversarial `toml:"adversarial"`
+	Distill     *Distill     `toml:"distill"`
 }
 
 // Adversarial asks for adversarial training: every batch is replaced by images that an attack on the current weights makes of it.
@@ -155,6 +159,16 @@ type Adversarial struct {
 	StepSize    Fraction `toml:"step_size" above:"0" doc:"pixels in [0,1]"`
 	Steps       int      `toml:"steps" min:"1" doc:"of the attack, for every batch"`
 	RandomStart bool     `toml:"random_start" doc:"start at a random point of the ball"`
+}
+
+// Distill asks for distillation on a second classifier (DeiT). The teacher is given by a [[set]].
+type Distill struct {
+	Type        string  `toml:"type" enum:"hard soft" doc:"the teacher's class, or its probabilities"`
+	Alpha       float64 `toml:"alpha" min:"0" max:"1" doc:"share of the distillation in the loss"`
+	Tau         float64 `toml:"tau" only:"type=soft" above:"0" doc:"temperature"`
+	Resize      string  `toml:"resize" enum:"bicubic bilinear" doc:"of the student's images to the teacher's size"`
+	Renormalise bool    `toml:"renormalise" doc:"the teacher gets its own mean and deviation; false: what the student sees, as in DeiT's code"`
+	Precision   string  `toml:"precision" enum:"float32 bfloat16 float16" doc:"in which the teacher computes"`
 }
 
 // Sweep repeats the experiment at other radii.

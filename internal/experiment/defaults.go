@@ -24,6 +24,7 @@ var defaults = map[reflect.Type]any{
 	typeOf[Boundary]():    Boundary{Triplets: 500, Grid: 50, Range: 0.1},
 	typeOf[Stability]():   Stability{Sizes: []int{500, 1000, 2500, 5000}, Triplets: []int{10, 20, 50, 100}, Repeats: 10},
 	typeOf[Adversarial](): Adversarial{Epsilon: fraction("8/255"), StepSize: fraction("2/255"), Steps: 7, RandomStart: true},
+	typeOf[Distill]():     Distill{Type: "hard", Alpha: 0.5, Tau: 1, Resize: "bicubic", Renormalise: true, Precision: "float32"},
 	typeOf[Recipe](): Recipe{
 		Momentum: 0.9, Betas: []float64{0.9, 0.999}, Eps: 1e-8, Sched: "cosine", SchedUnit: "epoch", Gamma: 0.1, WarmupLR: 1e-6,
 		LayerDecay: 1, Accumulate: 1, AMP: "float32", Loss: "ce", Interpolation: "bicubic", RepeatedAug: 1, MixProb: 1, MixSwitch: 0.5,

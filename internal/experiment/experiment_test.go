@@ -190,6 +190,15 @@ func TestProblem(t *testing.T) {
 		"Nesterov without momentum":  {minimal + "[recipe.r]\nepochs=1\nbatch=1\nopt=\"sgd\"\nlr=1\nmomentum=0\nnesterov=true", 13, "momentum"},
 		"learning rate rises":        {minimal + "[recipe.r]\nepochs=1\nbatch=1\nopt=\"sgd\"\nlr=1e-3\nmin_lr=1.0", 12, "above its start"},
 		"three betas":                {minimal + "[recipe.r]\nepochs=1\nbatch=1\nopt=\"adamw\"\nlr=1\nbetas=[0.1,0.2,0.3]", 12, "two numbers"},
+		"empty set":                  {minimal + "[[set]]\nname=\"s\"\narchitecture=\"a\"\ndiversity=\"regime\"", 7, "the set is empty"},
+		"set without a name":         {minimal + "[[set]]\nmodels=[\"b\"]\narchitecture=\"a\"\ndiversity=\"regime\"", 7, "lacks name"},
+		"set of a stranger":          {minimal + "[[set]]\nname=\"s\"\narchitecture=\"a\"\ndiversity=\"regime\"\nmodel=\"x\"", 11, "no model \"x\""},
+		"set of what is not trained": {minimal + "[[set]]\nname=\"s\"\narchitecture=\"a\"\ndiversity=\"regime\"\nmodel=\"b\"", 11, "not trained here"},
+		"two ways to vary":           {minimal + "[[set]]\nname=\"s\"\narchitecture=\"a\"\ndiversity=\"regime\"\nmodel=\"b\"\nlr_mul=[1]\nrecipes=[]", 7, "exclude each other"},
+		"a draw of two":              {minimal + "[[set]]\nname=\"s\"\narchitecture=\"a\"\ndiversity=\"regime\"\nmodel=\"b\"\ndraws=[[1,2]]", 12, "wants a draw"},
+		"teachers of a regime":       {minimal + "[[set]]\nname=\"s\"\narchitecture=\"a\"\ndiversity=\"regime\"\nmodel=\"b\"\nteachers=[\"b\"]", 10, "belong together"},
+		"template of nothing":        {minimal + "[[model]]\ntimm=\"c\"\ntemplate=true", 9, "no set copies c"},
+		"student without teacher":    {minimal + "[[model]]\ntimm=\"c\"\nrecipe=\"r\"\n[recipe.r]\nepochs=1\nbatch=8\nopt=\"sgd\"\nlr=1\ndistill={}", 9, "from no teacher"},
 		"mixing an odd batch":        {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=3\nmixup=0.8", 11, "3 is odd"},
 		"parts of a batch":           {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=8\naccumulate=3", 12, "no 3 equal parts"},
 		"crop that falls":            {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=8\ncrop_scale=[1,0.1]", 12, "two rising numbers"},
@@ -428,13 +437,32 @@ func TestMembers(t *testing.T) {
 	var got []string
 	for _, m := range c.Members() {
 		got = append(got, strings.Join([]string{m.Name, m.Group, string(rune('0' + m.Seed))}, " "))
-		if (m.Recipe != nil) != (m.Group == "vit") {
+		if m.Set == nil && (m.Recipe != nil) != (m.Group == "vit") {
 			t.Errorf("%s: recipe %v", m.Name, m.Recipe)
+		}
+		if (m.Teacher != "") != (m.Set != nil && m.Set.Name == "students") {
+			t.Errorf("%s: teacher %q", m.Name, m.Teacher)
 		}
 	}
 	want := []string{"resnet18.a1_in1k resnet18.a1_in1k 7", "vit-s0 vit 0", "vit-s1 vit 1", "vit-s4 vit 4", "network.v2 network.v2 7"}
+	want = append(want,
+		"init-s40 init X", "init-s41 init Y", "init-s42 init Z",
+		"hp-lr5-wd0.1-cosine hp-lr5-wd0.1-cosine \u0094", "hp-lr0.5-wd2-step hp-lr0.5-wd2-step \u0095",
+		"grid-lr0.2-wd0-step grid-lr0.2-wd0-step 0", "grid-lr0.2-wd0-cosine grid-lr0.2-wd0-cosine 1",
+		"grid-lr0.2-wd1.5-step grid-lr0.2-wd1.5-step 2", "grid-lr0.2-wd1.5-cosine grid-lr0.2-wd1.5-cosine 3",
+		"grid-lr1-wd0-step grid-lr1-wd0-step 4", "grid-lr1-wd0-cosine grid-lr1-wd0-cosine 5",
+		"grid-lr1-wd1.5-step grid-lr1-wd1.5-step 6", "grid-lr1-wd1.5-cosine grid-lr1-wd1.5-cosine 7",
+		"regime-long regime-long 0", "regime-deit regime-deit 1",
+		"students-vit-s0-s0 students-vit-s0 0", "students-vit-s0-s1 students-vit-s0 1",
+		"students-network.v2-s0 students-network.v2 0", "students-network.v2-s1 students-network.v2 1")
 	if !slices.Equal(got, want) {
 		t.Errorf("members %q, want %q", got, want)
+	}
+	for _, m := range c.Members() {
+		if base := c.Recipes["short"]; m.Name == "hp-lr5-wd0.1-cosine" &&
+			(m.Recipe.LR != 5*base.LR || m.Recipe.WeightDecay != 0.1*base.WeightDecay || m.Recipe.Sched != "cosine" || base.LR != 0.1) {
+			t.Errorf("%s is trained by %+v", m.Name, m.Recipe)
+		}
 	}
 }
 

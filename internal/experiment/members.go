@@ -9,6 +9,9 @@ type Member struct {
 	Seed   uint64 // of the weights and the training
 	Model  *Model
 	Recipe *Recipe // nil if the model is used as it is
+
+	Set     *Set   // that made it; nil without
+	Teacher string // name of the model that it is distilled from; "" without
 }
 
 // Members returns the models of the run, in the order of the file.
@@ -16,6 +19,9 @@ func (c *Config) Members() []Member {
 	var members []Member
 	for i := range c.Models {
 		m := &c.Models[i]
+		if m.Template {
+			continue
+		}
 		for j, name := range m.names() {
 			member := Member{Name: name, Group: m.Name, Seed: c.Seed, Model: m, Recipe: c.Recipes[m.Recipe]}
 			if len(m.Seeds) > 0 {
@@ -23,6 +29,9 @@ func (c *Config) Members() []Member {
 			}
 			members = append(members, member)
 		}
+	}
+	for i := range c.Sets {
+		members = append(members, c.Sets[i].members(c)...)
 	}
 	return members
 }

@@ -142,6 +142,8 @@ func tomlValue(v reflect.Value) string {
 		return value.toTOML()
 	case Size:
 		return fmt.Sprintf("[%d, %d]", value.Height, value.Width)
+	case Draw:
+		return value.toTOML()
 	}
 	if v.Kind() == reflect.Slice {
 		var elements []string

@@ -80,7 +80,7 @@ func (m *Member) job(home string, classes int) (zoo.Job, error) {
 		return e.registered(home, d)
 	}
 	job := zoo.Job{Name: e.Name, Kwargs: e.Arguments, Interpolation: d.Interpolation, CropPct: d.CropPct,
-		Mean: d.Mean, Std: d.Std, Components: m.Components, Attention: e.Attention, Seed: e.Seed}
+		Mean: d.Mean, Std: d.Std, Components: m.Components, Attention: e.Attention, Seed: e.Seed, Heads: e.Heads}
 	if strings.HasPrefix(e.Timm, "models.") {
 		job.Class = e.Timm
 	} else {

@@ -68,6 +68,7 @@ func registeredMember(c *experiment.Config, e zoo.Entry) Member {
 func memberOf(c *experiment.Config, e experiment.Member) Member {
 	m := e.Model
 	out := Member{Name: e.Name, Group: e.Group, Path: m.Path, Seed: e.Seed, Recipe: e.Recipe, Components: m.Components,
+		Teacher: e.Teacher, set: e.Set,
 		Describe: zoo.Description{
 			Mean: float32s(m.Mean), Std: float32s(m.Std), Height: m.InputSize.Height, Width: m.InputSize.Width,
 			CropPct: m.CropPct, Interpolation: m.Interpolation,
@@ -75,7 +76,7 @@ func memberOf(c *experiment.Config, e experiment.Member) Member {
 	if m.Timm == "" {
 		return out
 	}
-	out.Export = &Network{Name: m.Name, Timm: m.Timm, Arguments: m.Args, Attention: m.Attention, Pretrained: m.Weights == "pretrained", Seed: c.Seed}
+	out.Export = &Network{Name: m.Name, Timm: m.Timm, Arguments: m.Args, Attention: m.Attention, Pretrained: m.Weights == "pretrained", Seed: c.Seed, Heads: m.Heads}
 	if m.Recipe != "" {
 		return out
 	}

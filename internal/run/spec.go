@@ -33,6 +33,7 @@ type Spec struct {
 
 	Data       experiment.Data
 	Members    []Member
+	Sets       []Set
 	Attack     Attack
 	Sweep      []Attack // the same experiment at other epsilons; analysed only for the central claim
 	Ablation   []Ablation
@@ -55,7 +56,18 @@ type Member struct {
 	Recipe     *experiment.Recipe // train natively; nil to use the module as it is
 	Seed       uint64
 	Components map[string]string // the paper's 13 components, for features.csv; nil if unknown
-	Weights    string            // kind of weights that the file must hold, "random" or "pretrained"; "" for any
+	Teacher    string            // the member that it is distilled from; "" without
+
+	set     *experiment.Set // that made it; nil without
+	Weights string          // kind of weights that the file must hold, "random" or "pretrained"; "" for any
+}
+
+// Set is a family of models that differ in one thing.
+type Set struct {
+	Name         string   `json:"name"`
+	Architecture string   `json:"architecture"`
+	Diversity    string   `json:"diversity"` // as the paper's Tab. 3 calls it
+	Models       []string `json:"models"`
 }
 
 // Network describes a module that the exporter makes from timm.
@@ -65,6 +77,7 @@ type Network struct {
 	Timm        string     // name for timm.create_model, or the path of a class inside timm: "models.mlp_mixer.MlpMixer"
 	Arguments   map[string]any
 	Attention   bool // the module also gives its attention maps
+	Heads       int  // 2: both classifiers of a distilled network
 	Pretrained  bool
 	Checkpoints string // folder of weight files; "" for timm's local cache
 	Seed        uint64
@@ -104,6 +117,9 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 	}
 	for _, m := range c.Members() {
 		s.Members = append(s.Members, memberOf(c, m))
+	}
+	if err := s.resolveSets(c); err != nil {
+		return Spec{}, err
 	}
 	if err := s.CheckNames(); err != nil {
 		return Spec{}, c.Problem("zoo.names", "leave one of them out, or give it another name", "%v", err)

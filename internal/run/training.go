@@ -31,19 +31,39 @@ type trainKey struct {
 	Seed   uint64       `json:"seed"`
 	Device string       `json:"device"`
 	Thread int          `json:"threads"`
+
+	Distill *experiment.Distill `json:"distill,omitempty"`
 }
 
 // trainingSeed is the seed of a member's weights, image order and augmentation. It depends on the group too: networks of
 // two families share parameter names, and with one seed they would start from the same numbers and see the images in the
-// same order, which makes them more alike than their architectures do.
-func (m *Member) trainingSeed() uint64 { return rng.New(m.Seed, "member", rng.ID(m.Group)).Uint64() }
+// same order, which makes them more alike than their architectures do. The students of a set start alike, whatever their
+// teacher.
+func (m *Member) trainingSeed() uint64 {
+	group := m.Group
+	if m.Teacher != "" {
+		group = m.set.Name
+	}
+	return rng.New(m.Seed, "member", rng.ID(group)).Uint64()
+}
 
-// train trains the members that have a recipe. From here on every member has a module and a key.
+// train trains the members that have a recipe, students after their teachers. From here on every member has a module and a
+// key.
 func (r *runner) train(ctx context.Context) error {
-	var tasks []task
-	skipped := 0.0
 	sets := trainingSets{runner: r, loaded: map[setOf]*data.Set{}}
-	for _, m := range r.members {
+	for _, members := range r.inOrder() {
+		if err := r.trainAll(ctx, members, &sets); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *runner) trainAll(ctx context.Context, members []*member, sets *trainingSets) error {
+	var tasks []task
+	var failures []Failure
+	skipped := 0.0
+	for _, m := range members {
 		if m.Recipe == nil {
 			if m.exported != "" {
 				m.module = m.exported
@@ -55,8 +75,20 @@ func (r *runner) train(ctx context.Context) error {
 			return err
 		}
 		recipe := recipeOf(m.Recipe)
-		key, err := store.NewKey("train", trainKey{recipe, m.trainingSeed(), r.numerics().Device, r.Threads},
-			map[string]string{"module": string(m.key), "train": training.Key(), "val": validation.Key()})
+		inputs := map[string]string{"module": string(m.key), "train": training.Key(), "val": validation.Key()}
+		from, err := r.teacher(m)
+		if err != nil {
+			failures = append(failures, Failure{string(StageTrain), m.Name, err.Error()})
+			continue
+		}
+		var teacher *train.Teacher
+		if from != nil {
+			if teacher, err = teacherOf(m.Recipe.Distill, from); err != nil {
+				return err
+			}
+			inputs["teacher"] = string(from.key)
+		}
+		key, err := store.NewKey("train", trainKey{recipe, m.trainingSeed(), r.numerics().Device, r.Threads, m.Recipe.Distill}, inputs)
 		if err != nil {
 			return err
 		}
@@ -80,8 +112,12 @@ func (r *runner) train(ctx context.Context) error {
 			do: func(ctx context.Context, w *torch.Worker, advance func(float64)) error {
 				return r.trainModel(ctx, m, unit, train.Job{
 					Module: network, Recipe: recipe, Seed: m.trainingSeed(), Train: training, Val: validation, Worker: w, Device: r.Device,
+					Teacher: teacher,
 				}, advance)
 			}})
+	}
+	if err := r.leaveOut(StageTrain, failures); err != nil {
+		return err
 	}
 	return r.execute(ctx, StageTrain, tasks, skipped, fmt.Sprintf("%d models", len(tasks)))
 }
