@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -14,7 +15,8 @@ func attackCommand() *cli.Command {
 		&cli.StringFlag{Name: "model", Usage: "TorchScript file", Required: true},
 		&cli.StringFlag{Name: "images", Usage: imagesUsage, Required: true},
 		&cli.StringFlag{Name: "labels", Usage: "Y.npy (int64 [N]); a folder's classes by default"},
-		&cli.StringFlag{Name: "out", Usage: "adversarial images, float32 [N,3,H,W]", Required: true},
+		&cli.StringFlag{Name: "out", Usage: "adversarial images, float32 [N,3,H,W]"},
+		&cli.BoolFlag{Name: "check", Usage: "instead of attacking, look for what would make an attack meaningless: normalised images, a soft-max, training mode, zero gradients"},
 		&cli.BoolFlag{Name: "only-correct", Usage: "copy the clean image where the model is wrong already"},
 		&cli.StringFlag{Name: "target-labels", Usage: "with --target label: T.npy (int64 [N]), the class that each image shall reach"},
 	}
@@ -64,6 +66,12 @@ func attack(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	switch check := c.Bool("check"); {
+	case check && c.IsSet("out"):
+		return usagef("--out: a check writes no images")
+	case !check && c.String("out") == "":
+		return usagef("sat attack needs --out")
+	}
 	if given := c.String("target-labels") != ""; given != (c.String("target") == "label") {
 		return usagef("--target label and --target-labels T.npy go together")
 	}
@@ -76,12 +84,16 @@ func attack(c *cli.Context) error {
 			return err
 		}
 	}
-	result, err := run.AttackOne(c.Context, run.AttackJob{
+	job := run.AttackJob{
 		Model: c.String("model"), Describe: settings.describe, Images: c.String("images"), Folder: folderOptions(c), Labels: c.String("labels"),
 		Targets: c.String("target-labels"), Out: c.String("out"),
 		Attack: settings.attack, OnlyCorrect: c.Bool("only-correct"),
 		Device: settings.device, Threads: n, Precision: settings.precision, Batch: batch, Progress: progress(c),
-	})
+	}
+	if c.Bool("check") {
+		return checkAttack(c, job)
+	}
+	result, err := run.AttackOne(c.Context, job)
 	if err != nil {
 		return err
 	}
@@ -100,4 +112,45 @@ func attack(c *cli.Context) error {
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "%s\n", c.String("out"))
 	return err
+}
+
+// checkJSON is the output of `sat attack --check --json`.
+type checkJSON struct {
+	SchemaVersion int           `json:"schema_version"`
+	Model         string        `json:"model"`
+	Images        int           `json:"images"`
+	OK            bool          `json:"ok"` // nothing failed
+	Checks        []findingJSON `json:"checks"`
+}
+
+type findingJSON struct {
+	Check  string `json:"check"`
+	Status string `json:"status"` // ok, warning or failed
+	Detail string `json:"detail"`
+}
+
+// errUnsound ends a check that found something broken.
+var errUnsound = errors.New("attacks on this model mean nothing before what failed is mended")
+
+func checkAttack(c *cli.Context, job run.AttackJob) error {
+	result, err := run.CheckOne(c.Context, job)
+	if err != nil {
+		return err
+	}
+	out := checkJSON{SchemaVersion: schemaVersion, Model: result.Model, Images: result.Images, OK: !result.Broken(), Checks: []findingJSON{}}
+	for _, f := range result.Findings {
+		out.Checks = append(out.Checks, findingJSON{f.Check, f.Status.String(), f.Detail})
+		if !c.Bool("json") {
+			fmt.Fprintf(c.App.Writer, "%-8s %-14s %s\n", f.Status, f.Check, f.Detail)
+		}
+	}
+	if c.Bool("json") {
+		if err := printJSON(c.App.Writer, out); err != nil {
+			return err
+		}
+	}
+	if result.Broken() {
+		return errUnsound
+	}
+	return nil
 }

@@ -69,41 +69,12 @@ func AttackOne(ctx context.Context, job AttackJob) (AttackResult, error) {
 	if err := store.CheckWritable(job.Out); err != nil {
 		return AttackResult{}, err
 	}
-	if err := StartTorch(job.Device, job.Threads); err != nil {
-		return AttackResult{}, err
-	}
-	p, err := newPool(1, job.Progress)
+	s, err := job.open(ctx)
 	if err != nil {
 		return AttackResult{}, err
 	}
-	defer p.Close()
-	set, err := job.array(ctx)
-	if err != nil {
-		return AttackResult{}, err
-	}
-	describe, err := job.describe(set)
-	if err != nil {
-		return AttackResult{}, err
-	}
-	model, err := zoo.Load(ctx, job.Model, zoo.LoadOptions{
-		Device: job.Device, Worker: p.workers[0], Describe: describe, Warn: job.Progress.Warn,
-	})
-	if err != nil {
-		return AttackResult{}, err
-	}
-	defer model.Close()
-	if set == nil {
-		if set, err = job.folder(ctx, model); err != nil {
-			return AttackResult{}, err
-		}
-	}
-	defer set.Close()
-	if err := set.CheckLabels(model.Classes()); err != nil {
-		return AttackResult{}, fmt.Errorf("%s and %s do not fit: %w", model.Name(), cmp.Or(job.Labels, job.Images), err)
-	}
-	if h, w := model.InputSize(); h != set.H || w != set.W {
-		return AttackResult{}, fmt.Errorf("%s takes %dx%d images, %s holds %dx%d", model.Name(), h, w, job.Images, set.H, set.W)
-	}
+	defer s.close()
+	set, model := s.set, s.model
 	targets, err := job.targets(ctx, set, model)
 	if err != nil {
 		return AttackResult{}, err
@@ -222,6 +193,46 @@ func (r *AttackResult) add(a *attacks.Result, x attacks.Batch, y []int64, onlyCo
 			r.Warnings = append(r.Warnings, w)
 		}
 	}
+}
+
+// open starts libtorch, reads the images with their labels and loads the model; the caller closes the session.
+func (job *AttackJob) open(ctx context.Context) (_ *session, err error) {
+	if err := StartTorch(job.Device, job.Threads); err != nil {
+		return nil, err
+	}
+	s := &session{}
+	if s.pool, err = newPool(1, job.Progress); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if s.set, err = job.array(ctx); err != nil {
+		return nil, err
+	}
+	if s.describe, err = job.describe(s.set); err != nil {
+		return nil, err
+	}
+	s.model, err = zoo.Load(ctx, job.Model, zoo.LoadOptions{
+		Device: job.Device, Worker: s.pool.workers[0], Describe: s.describe, Precision: job.Precision, Warn: job.Progress.Warn,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if s.set == nil {
+		if s.set, err = job.folder(ctx, s.model); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.set.CheckLabels(s.model.Classes()); err != nil {
+		return nil, fmt.Errorf("%s and %s do not fit: %w", s.model.Name(), cmp.Or(job.Labels, job.Images), err)
+	}
+	if h, w := s.model.InputSize(); h != s.set.H || w != s.set.W {
+		return nil, fmt.Errorf("%s takes %dx%d images, %s holds %dx%d", s.model.Name(), h, w, job.Images, s.set.H, s.set.W)
+	}
+	return s, nil
 }
 
 // transformOf is the model's own preprocessing of folder images.
