@@ -29,6 +29,7 @@ soak: build
 bench: build
 	@scripts/setup.sh peers
 	bin/sat bench attack --peer
+	bin/sat bench analysis --peer
 
 # Rebuilds the committed references of the tests in an environment of their own.
 goldens:

@@ -213,12 +213,24 @@ func fitImportance(ctx context.Context, all *Regression, x []uint8, models int, 
 	}
 	fit.predicted = fit.model.predictAll(all)
 	fit.evaluated = len(eval.y)
-	fit.baseline, fit.losses, err = permute(ctx, fit.model, eval, shuffles(len(eval.y), o.Repeats,
-		rng.New(o.Seed, "analysis/importance/permute", uint64(k))))
+	fit.baseline, fit.losses, err = fit.model.permutationImportance(ctx, eval, o.Repeats, rng.New(o.Seed, "analysis/importance/permute", uint64(k)))
 	if err != nil {
 		return fit, fmt.Errorf("fit %d: %w", k+1, err)
 	}
 	return fit, nil
+}
+
+// PermutationImportance returns R2 of a model on r and, per column and repeat, how much of it is lost when the column's
+// values are permuted.
+func (b *Boosting) PermutationImportance(ctx context.Context, r *Regression, repeats int, seed uint64) (r2 float64, losses [][]float64, err error) {
+	if r.columns != b.columns || repeats < 1 {
+		return undefined, nil, fmt.Errorf("permutation importance: %d columns, want %d; %d repeats", r.columns, b.columns, repeats)
+	}
+	return b.permutationImportance(ctx, r, repeats, rng.New(seed, "analysis/importance/permute"))
+}
+
+func (b *Boosting) permutationImportance(ctx context.Context, r *Regression, repeats int, random *rng.Stream) (float64, [][]float64, error) {
+	return permute(ctx, b, r, shuffles(len(r.y), repeats, random))
 }
 
 // holdOut marks the pairs that a fit does not see.

@@ -29,6 +29,7 @@ func benchCommand() *cli.Command {
 				},
 				Action: benchAttack,
 			}, "sat bench attack --models resnet18 --batch 2 --steps 1 --rounds 2"),
+			benchAnalysisCommand(),
 		},
 	}
 }

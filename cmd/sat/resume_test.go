@@ -57,6 +57,19 @@ repeats = 3
 [analysis.clusters]
 k = 2
 
+[analysis.tsne]
+
+[analysis.training]
+
+[analysis.novel]
+models = ["resnet-s1"]
+
+[analysis.choose]
+k = 2
+
+[analysis.sensitivity]
+resamples = 100
+
 [recipe.short]
 epochs = 3
 batch = 32

@@ -449,43 +449,6 @@ func (d *decoder) checkRecipe(r *Recipe, path string, lostParent bool) {
 	d.onlyWhere(r, path)
 }
 
-func (d *decoder) checkAnalysis(c *Config) {
-	if clusters := c.Analysis.Clusters; clusters != nil {
-		if !d.given["analysis.clusters.seed"] {
-			clusters.Seed = c.Seed
-		}
-		if clusters.Rows == "" {
-			clusters.Rows = "unit"
-			if clusters.Laplacian == "rw" {
-				clusters.Rows = "none"
-			}
-		}
-		members := 0
-		for i := range c.Models {
-			members += len(c.Models[i].names())
-		}
-		if clusters.K > members && members > 0 && c.Zoo == nil {
-			at := "analysis.clusters"
-			if d.given["analysis.clusters.k"] {
-				at = "analysis.clusters.k"
-			}
-			d.atKey(at, fmt.Sprintf("write k = 2, or at most %d", members), "%d clusters of %d models", clusters.K, members)
-		}
-		d.onlyWhere(clusters, "analysis.clusters")
-	}
-	if c.Analysis.Keywords == nil {
-		return
-	}
-	if c.Analysis.Clusters == nil {
-		d.atKey("analysis.keywords", "add [analysis.clusters]", "keywords describe clusters, and none are asked for")
-	}
-	for i := range c.Models {
-		if path := index("model", i); d.given[join(path, "path")] && !d.given[join(path, "components")] {
-			d.atKey(path, "add [model.components], or leave [analysis.keywords] out", "keywords need the components of every model")
-		}
-	}
-}
-
 // onlyWhere notes keys of the table v at path that mean nothing because of another key, and clears their values, so
 // that neither a resolved file nor a unit's key depends on them.
 func (d *decoder) onlyWhere(table any, path string) {

@@ -198,35 +198,6 @@ type Similarity struct {
 	Seed      uint64  `toml:"seed" doc:"of the resamples; default: the run's seed"`
 }
 
-// Analysis holds the analyses. Those whose table is in the file are made.
-type Analysis struct {
-	Clusters *Clusters `toml:"clusters"`
-	Keywords *Keywords `toml:"keywords"`
-}
-
-// Clusters asks for spectral clustering.
-type Clusters struct {
-	K         int     `toml:"k" min:"1" doc:"number of clusters"`
-	Affinity  string  `toml:"affinity" enum:"sat percent rbf shift" doc:"similarity from SAT"`
-	Gamma     float64 `toml:"gamma" only:"affinity=rbf" above:"0"`
-	Diagonal  string  `toml:"diagonal" enum:"zero keep"`
-	Laplacian string  `toml:"laplacian" enum:"sym rw unnormalized"`
-	Which     string  `toml:"which" enum:"smooth literal-largest" doc:"eigenvectors"`
-	Rows      string  `toml:"rows" enum:"unit none" doc:"length of the rows before k-means; default: none for laplacian rw, else unit"`
-	Restarts  int     `toml:"restarts" min:"1" doc:"of k-means"`
-	Seed      uint64  `toml:"seed" doc:"of k-means; default: the run's seed"`
-}
-
-// Keywords asks for the components that set each cluster apart.
-type Keywords struct {
-	BaseMap   string `toml:"base_map" enum:"keywords table elements" doc:"how base architectures are grouped"`
-	Attention string `toml:"attention" enum:"presence kind" doc:"whether the kind of an attention counts"`
-	TF        string `toml:"tf" enum:"count frequency"`
-	IDF       string `toml:"idf" enum:"smooth plain plain+1"`
-	Norm      string `toml:"norm" enum:"l2 none"`
-	Top       int    `toml:"top" min:"1" doc:"keywords per cluster"`
-}
-
 // Report says what the report shows.
 type Report struct {
 	Title string `toml:"title" doc:"default: the run's name"`

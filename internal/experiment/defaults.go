@@ -25,6 +25,13 @@ var defaults = map[reflect.Type]any{
 	typeOf[Stability]():   Stability{Sizes: []int{500, 1000, 2500, 5000}, Triplets: []int{10, 20, 50, 100}, Repeats: 10},
 	typeOf[Adversarial](): Adversarial{Epsilon: fraction("8/255"), StepSize: fraction("2/255"), Steps: 7, RandomStart: true},
 	typeOf[Distill]():     Distill{Type: "hard", Alpha: 0.5, Tau: 1, Resize: "bicubic", Renormalise: true, Precision: "float32"},
+	typeOf[Importance]():  Importance{BaseMap: "table", Attention: "presence", Stages: 500, Depth: 12, MinSamples: "split", MinRows: 4, Rate: 0.02, Ties: "random", Seeds: 10, Repeats: 10, Eval: "train", Holdout: 0.1},
+	typeOf[TSNE]():        TSNE{Distance: "logdiff", Init: "mds", Steps: 1000},
+	typeOf[Ensembles]():   Ensembles{Average: "logit", Largest: 10, Draws: 1000, Cover: true, Resamples: 2000},
+	typeOf[Training]():    Training{Resamples: 2000},
+	typeOf[Choose]():      Choose{K: 3},
+	typeOf[Sensitivity](): Sensitivity{Permutations: 9999, Resamples: 2000},
+	typeOf[Matrices]():    Matrices{Permutations: 9999, Resamples: 2000},
 	typeOf[Recipe](): Recipe{
 		Momentum: 0.9, Betas: []float64{0.9, 0.999}, Eps: 1e-8, Sched: "cosine", SchedUnit: "epoch", Gamma: 0.1, WarmupLR: 1e-6,
 		LayerDecay: 1, Accumulate: 1, AMP: "float32", Loss: "ce", Interpolation: "bicubic", RepeatedAug: 1, MixProb: 1, MixSwitch: 0.5,

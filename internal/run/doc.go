@@ -34,7 +34,8 @@
 //	DIR/models/NAME/      trained module and learning curve
 //	DIR/boundary/         agreement.csv, agreement_pairs.csv, agreement_groups.csv, planes.json, stability_scores.csv
 //	DIR/similarity/       sat.csv, sat.npy, pairs.csv, pairs_undirected.csv, self.csv, accuracy.csv
-//	DIR/analysis/         clusters, keywords, the comparison of groups, SAT beside agreement, stability
+//	DIR/analysis/         what the tables [analysis.NAME] ask for, see package studies; the comparison of groups, SAT beside
+//	                      agreement, stability
 //	DIR/sweep/            the same comparison at other epsilons
 //	DIR/figures/          figures of the report
 //	DIR/report.html       the report; also report.md and report.json

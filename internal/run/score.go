@@ -123,56 +123,6 @@ func (r *runner) meta(m *measurements, a Attack, t *analysis.Tables) studies.Met
 	}
 }
 
-// analyse writes clusters, keywords, the comparison of groups and the sweep.
-func (r *runner) analyse(ctx context.Context) error {
-	main := r.measured[""]
-	folder := studies.Folder{Dir: filepath.Join(r.Dir, "analysis"), Meta: main.meta}
-	names := main.scores.Models
-	ordinary, groups := r.ordinary(main.scores)
-	test, err := compareGroups(ctx, ordinary, groups, r.Seed)
-	if err != nil {
-		return err
-	}
-	if test != nil {
-		if err := writeGroups(ctx, filepath.Join(folder.Dir, "groups.json"), ordinary, groups, test, r.Seed); err != nil {
-			return err
-		}
-	}
-	if err := r.correlateAgreement(ctx, folder.Dir); err != nil {
-		return err
-	}
-	if err := r.stability(ctx, folder.Dir); err != nil {
-		return err
-	}
-	if err := r.writeAblations(); err != nil {
-		return err
-	}
-	features, err := r.writeFeatures()
-	if err != nil {
-		return err
-	}
-	if r.Clusters == nil {
-		return r.writeSweep(ctx)
-	}
-	options := *r.Clusters
-	if options.K > len(names) {
-		options.K = len(names)
-		r.warn("%d clusters were asked for, but there are only %d models", r.Clusters.K, len(names))
-	}
-	clusters, err := studies.Clusters(ctx, folder, main.scores.Matrix(), options)
-	switch {
-	case err != nil && (r.out.Undefined > 0 || len(names) < 2):
-		r.warn("no clusters: %v", err) // an undefined pair has no place in a graph; everything else is still worth having
-	case err != nil:
-		return err
-	case features != nil && r.Keywords != nil:
-		if err := studies.Keywords(folder, features, clusters.Labels, *r.Keywords); err != nil {
-			return err
-		}
-	}
-	return r.writeSweep(ctx)
-}
-
 // writeFeatures writes features.csv if every model has components, and returns them.
 func (r *runner) writeFeatures() (*analysis.Features, error) {
 	f := &analysis.Features{Components: componentNames}

@@ -6,9 +6,7 @@ import (
 	"runtime"
 	"slices"
 
-	"sat/analysis"
 	"sat/internal/experiment"
-	"sat/internal/studies"
 	"sat/torch"
 	"sat/zoo"
 )
@@ -41,9 +39,8 @@ type Spec struct {
 	Boundary   *Boundary  // nil: not asked for
 	Stability  *Stability // likewise; needs Boundary
 	Scores     experiment.Similarity
-	Clusters   *analysis.ClusterOptions // nil: not asked for
-	Keywords   *analysis.KeywordOptions
-	PaperValue bool // whether the report sets the paper's values beside ours
+	Analysis   experiment.Analysis // the analyses asked for
+	PaperValue bool                // whether the report sets the paper's values beside ours
 }
 
 // Member is one model of a run. Exactly one of Path and Export is set.
@@ -97,7 +94,7 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 		Name: c.Name, Title: c.Report.Title, Experiment: file, Resolved: c.Resolved(),
 		Dir: c.Out, Similarity: filepath.Join(c.Out, "similarity"), Agreement: filepath.Join(c.Out, "boundary"), Seed: c.Seed,
 		Device: device, Precision: precision, Threads: c.Threads, Batch: c.Batch,
-		Workers: c.Workers, Data: c.Data, Transfer: c.Transfer, Scores: c.Similarity, PaperValue: c.Report.Paper,
+		Workers: c.Workers, Data: c.Data, Transfer: c.Transfer, Scores: c.Similarity, Analysis: c.Analysis, PaperValue: c.Report.Paper,
 	}
 	if s.Workers == 0 {
 		s.Workers = max(1, runtime.NumCPU()/s.Threads)
@@ -142,18 +139,15 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 	if err := s.askForBoundaries(c); err != nil {
 		return Spec{}, err
 	}
-	if o := c.Analysis.Clusters; o != nil {
-		s.Clusters = &analysis.ClusterOptions{
-			K: o.K, Affinity: analysis.Affinity(o.Affinity), Gamma: o.Gamma, Diagonal: analysis.Diagonal(o.Diagonal),
-			Laplacian: analysis.Laplacian(o.Laplacian), Which: analysis.Which(o.Which), Rows: analysis.Rows(o.Rows),
-			Restarts: o.Restarts, Seed: o.Seed, Reference: studies.PaperClusters(),
+	if o := c.Analysis.Novel; o != nil {
+		for i, name := range o.Models {
+			if !slices.Contains(s.MemberNames(), name) {
+				return Spec{}, c.Problem(fmt.Sprintf("analysis.novel.models[%d]", i), "name models of this run", "there is no model %q", name)
+			}
 		}
 	}
-	if o := c.Analysis.Keywords; o != nil {
-		s.Keywords = &analysis.KeywordOptions{
-			BaseMap: analysis.BaseMap(o.BaseMap), Attention: analysis.Attention(o.Attention), TF: analysis.TF(o.TF),
-			IDF: analysis.IDF(o.IDF), Norm: analysis.Norm(o.Norm), Top: o.Top, Order: studies.PaperOrder(),
-		}
+	if o := c.Analysis.Choose; o != nil && o.Student != "" && !slices.Contains(s.MemberNames(), o.Student) {
+		return Spec{}, c.Problem("analysis.choose.student", "name a model of this run", "there is no model %q", o.Student)
 	}
 	return s, nil
 }

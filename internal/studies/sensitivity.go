@@ -26,7 +26,7 @@ func Sensitivity(ctx context.Context, f Folder, job SensitivityJob) (warnings []
 		"permutations": job.Options.Groups.Permutations, "seed": job.Options.Bootstrap.Seed})
 	var rows, settings [][]string
 	for _, s := range found {
-		for _, w := range s.Warnings {
+		for _, w := range withoutTwo(&s.MatrixMean) {
 			warnings = append(warnings, fmt.Sprintf("%s: %s", s.Architecture, w))
 		}
 		rows = append(rows, []string{s.Architecture, number(s.Summary.Mean), number(s.CILo), number(s.CIHi), strconv.Itoa(s.Models),

@@ -3,6 +3,7 @@ package studies
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,6 +63,16 @@ func (s *TrainingSets) add(architecture, diversity, model string) {
 		return
 	}
 	s.Sets = append(s.Sets, TrainingMembers{architecture, diversity, []string{model}})
+}
+
+// BySeed makes a set by initialization of every group with at least two models.
+func BySeed(models, groups []string) *TrainingSets {
+	all := &TrainingSets{}
+	for i, name := range models {
+		all.add(groups[i], "Initialization", name)
+	}
+	all.Sets = slices.DeleteFunc(all.Sets, func(s TrainingMembers) bool { return len(s.Models) < 2 })
+	return all
 }
 
 // TrainingJob asks what training changes (Tab. 3, Fig. 4b, Fig. 7).
@@ -126,7 +137,7 @@ func Training(ctx context.Context, f Folder, job TrainingJob) (warnings []string
 		"unit": "models", "draws": job.Ensembles.Draws, "average": job.Ensembles.Average})
 	var rows [][]string
 	for _, l := range lines {
-		for _, w := range l.Warnings {
+		for _, w := range withoutTwo(&l.MatrixMean) {
 			warnings = append(warnings, fmt.Sprintf("%s by %s: %s", l.Architecture, l.Diversity, w))
 		}
 		rows = append(rows, []string{l.Architecture, l.Diversity, number(l.Summary.Mean), number(l.CILo), number(l.CIHi),
@@ -151,6 +162,16 @@ func Training(ctx context.Context, f Folder, job TrainingJob) (warnings []string
 	}
 	header = []string{"architecture", "set", "N", "mean_ERR", "wrong_by_all", "sd", "ci_lo", "ci_hi", "draws"}
 	return warnings, f.table("fig7_training_ensembles.csv", header, rows)
+}
+
+// withoutTwo takes its interval from the mean of two models: resampling them either leaves their one pair or none, so it has
+// no width whatever the uncertainty. It returns the warnings of other means.
+func withoutTwo(m *analysis.MatrixMean) []string {
+	if m.Models > 2 {
+		return m.Warnings
+	}
+	m.CILo, m.CIHi = math.NaN(), math.NaN()
+	return nil
 }
 
 // firstWith returns the part of the first matrix that knows all models of a set.

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"sat/internal/run"
+)
+
+func benchAnalysisCommand() *cli.Command {
+	return command(cli.Command{
+		Name:  "analysis",
+		Usage: "boosting, importance, k-means, t-SNE and ensembles of synthetic models",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "models", Usage: "numbers of models, comma-separated", Value: "69,200,1000"},
+			&cli.StringFlag{Name: "tasks", Usage: "comma-separated", Value: strings.Join(run.AnalysisTasks, ",")},
+			&cli.IntFlag{Name: "images", Usage: "of the ensembles, 69 models of 1,000 classes; 50000 are 13.8 GB on disk", Value: 1000},
+			&cli.IntFlag{Name: "rounds", Usage: "measured turns; at most 3 beyond 200 models", Value: 10},
+			&cli.BoolFlag{Name: "peer", Usage: "take turns with scikit-learn and NumPy"},
+			&cli.StringFlag{Name: "out", Usage: "folder of the arrays that both sides read", Value: "runs/bench/analysis"},
+		},
+		Action: benchAnalysis,
+	}, "sat bench analysis --models 20 --tasks boosting,kmeans --rounds 1")
+}
+
+func benchAnalysis(c *cli.Context) error {
+	if err := noArguments(c); err != nil {
+		return err
+	}
+	if err := positive(c, "images", "rounds"); err != nil {
+		return err
+	}
+	job := run.AnalysisBench{Images: c.Int("images"), Rounds: c.Int("rounds"), Peer: c.Bool("peer"), Home: home(), Scratch: c.String("out")}
+	for _, word := range strings.Split(c.String("models"), ",") {
+		n, err := strconv.Atoi(word)
+		if err != nil || n < 11 {
+			return usagef("--models: %q is not a number of models from 11", word)
+		}
+		job.Models = append(job.Models, n)
+	}
+	for _, word := range strings.Split(c.String("tasks"), ",") {
+		if !slices.Contains(run.AnalysisTasks, word) {
+			return usagef("--tasks: unknown word %q (%s)%s", word, strings.Join(run.AnalysisTasks, ", "), didYouMean(word, run.AnalysisTasks, ""))
+		}
+		job.Tasks = append(job.Tasks, word)
+	}
+	var found []run.AnalysisResult
+	if !c.Bool("json") {
+		fmt.Fprintf(c.App.Writer, "%-11s %6s  %-40s %10s %10s %8s %18s %8s %8s\n", "task", "models", "size", "seconds", "peer", "ratio",
+			"95 % interval", "peak MB", "peer MB")
+	}
+	err := run.BenchAnalysis(c.Context, job, func(r run.AnalysisResult) {
+		found = append(found, r)
+		if c.Bool("json") {
+			return
+		}
+		fmt.Fprintf(c.App.Writer, "%-11s %6d  %-40s %10.4g", r.Task, r.Models, r.Size, r.Seconds)
+		if job.Peer {
+			fmt.Fprintf(c.App.Writer, " %10.4g %8.3g %18s %8.0f %8.0f", r.PeerSeconds, r.Ratio, fmt.Sprintf("%.3g to %.3g", r.RatioA, r.RatioB),
+				r.PeakMB, r.PeerMB)
+		}
+		fmt.Fprintln(c.App.Writer)
+	})
+	if err != nil || !c.Bool("json") {
+		return err
+	}
+	return printJSON(c.App.Writer, struct {
+		SchemaVersion int                  `json:"schema_version"`
+		Results       []run.AnalysisResult `json:"results"`
+	}{schemaVersion, found})
+}

@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""The analyses of package analysis by scikit-learn and NumPy, one at a time, timed.
+
+    python scripts/peers/analysis.py
+
+Reads one JSON object a line from stdin and answers each with one: {"seconds", "peak_kib", "value"}. Loading is not timed.
+
+  {"task": "boosting", "x": X.npy, "y": Y.npy, "stages": 500}          GradientBoostingRegressor.fit; value: R2 on its rows
+  {"task": "importance", "repeats": 10}                                permutation_importance of the model fitted last; value: baseline R2
+  {"task": "kmeans", "x": rows.npy, "k": 10, "restarts": 100}          KMeans.fit; value: inertia
+  {"task": "tsne", "x": distances.npy}                                 TSNE of given distances, exact; value: KL
+  {"task": "ensembles", "logits": [...npy], "labels": Y.npy, "block": 64}
+        errors of the ensembles of all pairs, float32 logits added in float64, a block of images at a time; value: their sum
+"""
+import json
+import resource
+import sys
+import time
+import warnings
+
+import numpy as np
+
+warnings.filterwarnings("ignore")
+state = {}
+
+
+def boosting(job):
+    from sklearn.ensemble import GradientBoostingRegressor
+    x, y = np.load(job["x"]).astype(np.float32), np.load(job["y"])
+    model = GradientBoostingRegressor(n_estimators=job["stages"], max_depth=12, min_samples_split=4, learning_rate=0.02, random_state=0)
+    started = time.perf_counter()
+    model.fit(x, y)
+    seconds = time.perf_counter() - started
+    state["fitted"] = model, x, y
+    return seconds, model.score(x, y)
+
+
+def importance(job):
+    from sklearn.inspection import permutation_importance
+    model, x, y = state["fitted"]
+    started = time.perf_counter()
+    permutation_importance(model, x, y, n_repeats=job["repeats"], random_state=0)
+    return time.perf_counter() - started, model.score(x, y)
+
+
+def kmeans(job):
+    from sklearn.cluster import KMeans
+    x = np.load(job["x"])
+    started = time.perf_counter()
+    fitted = KMeans(n_clusters=job["k"], n_init=job["restarts"], random_state=0).fit(x)
+    return time.perf_counter() - started, float(fitted.inertia_)
+
+
+def tsne(job):
+    from sklearn.manifold import TSNE
+    x = np.load(job["x"])
+    embedding = TSNE(metric="precomputed", method="exact", init="random", random_state=0)
+    started = time.perf_counter()
+    embedding.fit_transform(x)
+    return time.perf_counter() - started, float(embedding.kl_divergence_)
+
+
+def ensembles(job):
+    logits = [np.load(path, mmap_mode="r") for path in job["logits"]]
+    labels = np.load(job["labels"])
+    wrong = 0
+    started = time.perf_counter()
+    for start in range(0, len(labels), job["block"]):
+        y = labels[start:start + job["block"]]
+        block = [l[start:start + job["block"]].astype(np.float64) for l in logits]
+        total = np.empty_like(block[0])
+        for a in range(len(block)):
+            for b in range(a + 1, len(block)):
+                np.add(block[a], block[b], out=total)
+                wrong += int((total.argmax(1) != y).sum())
+    return time.perf_counter() - started, wrong
+
+
+def main():
+    tasks = {f.__name__: f for f in (boosting, importance, kmeans, tsne, ensembles)}
+    import sklearn
+    print(json.dumps({"sklearn": sklearn.__version__, "numpy": np.__version__}), flush=True)
+    for line in sys.stdin:
+        job = json.loads(line)
+        seconds, value = tasks[job["task"]](job)
+        print(json.dumps({"seconds": seconds, "peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "value": value}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
