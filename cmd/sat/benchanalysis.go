@@ -50,8 +50,8 @@ func benchAnalysis(c *cli.Context) error {
 	}
 	var found []run.AnalysisResult
 	if !c.Bool("json") {
-		fmt.Fprintf(c.App.Writer, "%-11s %6s  %-40s %10s %10s %8s %18s %8s %8s\n", "task", "models", "size", "seconds", "peer", "ratio",
-			"95 % interval", "peak MB", "peer MB")
+		fmt.Fprintf(c.App.Writer, "%-11s %6s  %-40s %10s %10s %8s %18s %9s %9s %8s %8s\n", "task", "models", "size", "seconds", "peer", "ratio",
+			"95 % interval", "CPU s", "peer CPU", "peak MB", "peer MB")
 	}
 	err := run.BenchAnalysis(c.Context, job, func(r run.AnalysisResult) {
 		found = append(found, r)
@@ -60,8 +60,8 @@ func benchAnalysis(c *cli.Context) error {
 		}
 		fmt.Fprintf(c.App.Writer, "%-11s %6d  %-40s %10.4g", r.Task, r.Models, r.Size, r.Seconds)
 		if job.Peer {
-			fmt.Fprintf(c.App.Writer, " %10.4g %8.3g %18s %8.0f %8.0f", r.PeerSeconds, r.Ratio, fmt.Sprintf("%.3g to %.3g", r.RatioA, r.RatioB),
-				r.PeakMB, r.PeerMB)
+			fmt.Fprintf(c.App.Writer, " %10.4g %8.3g %18s %9.3g %9.3g %8.0f %8.0f", r.PeerSeconds, r.Ratio, fmt.Sprintf("%.3g to %.3g", r.RatioA, r.RatioB),
+				r.CPU, r.PeerCPU, r.PeakMB, r.PeerMB)
 		}
 		fmt.Fprintln(c.App.Writer)
 	})

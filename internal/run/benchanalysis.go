@@ -65,8 +65,11 @@ type AnalysisResult struct {
 	Ratio     float64 `json:"ratio,omitempty"`
 	RatioA    float64 `json:"ratio_ci_lo,omitempty"`
 	RatioB    float64 `json:"ratio_ci_hi,omitempty"`
-	PeakMB    float64 `json:"peak_mb"` // of the process so far
-	PeerMB    float64 `json:"peer_peak_mb,omitempty"`
+	// CPU are median seconds of processor time over all threads, which other work on the machine hardly changes.
+	CPU     float64 `json:"cpu_seconds"`
+	PeerCPU float64 `json:"peer_cpu_seconds,omitempty"`
+	PeakMB  float64 `json:"peak_mb"` // of the process so far
+	PeerMB  float64 `json:"peer_peak_mb,omitempty"`
 	Value     float64 `json:"value"` // R2, inertia, KL or wrong images: that both sides did the same
 	PeerValue float64 `json:"peer_value,omitempty"`
 }
@@ -127,17 +130,17 @@ func BenchAnalysis(ctx context.Context, job AnalysisBench, report func(AnalysisR
 // measure takes turns with the peer, after one round that does not count.
 func (t benchTask) measure(ctx context.Context, peer *analysisPeer) (AnalysisResult, error) {
 	result := AnalysisResult{Task: t.name, Models: t.models, Size: t.size, Rounds: t.rounds}
-	var ours, theirs, ratios []float64
+	var ours, theirs, ratios, cpu, peerCPU []float64
 	for round := range 1 + t.rounds {
 		if err := ctx.Err(); err != nil {
 			return result, err
 		}
-		started := time.Now()
+		started, before := time.Now(), processorTime()
 		value, err := t.ours()
 		if err != nil {
 			return result, err
 		}
-		seconds := time.Since(started).Seconds()
+		seconds, spent := time.Since(started).Seconds(), processorTime()-before
 		result.Value = value
 		answer := peerAnswer{Seconds: math.NaN()}
 		if peer != nil {
@@ -151,11 +154,12 @@ func (t benchTask) measure(ctx context.Context, peer *analysisPeer) (AnalysisRes
 		}
 		if round > 0 {
 			ours, theirs, ratios = append(ours, seconds), append(theirs, answer.Seconds), append(ratios, answer.Seconds/seconds)
+			cpu, peerCPU = append(cpu, spent), append(peerCPU, answer.CPU)
 		}
 	}
-	result.Seconds = median(ours)
+	result.Seconds, result.CPU = median(ours), median(cpu)
 	if peer != nil {
-		result.PeerSeconds, result.Ratio = median(theirs), median(ratios)
+		result.PeerSeconds, result.PeerCPU, result.Ratio = median(theirs), median(peerCPU), median(ratios)
 		result.RatioA, result.RatioB = medianInterval(ratios)
 	}
 	var usage unix.Rusage
@@ -163,6 +167,15 @@ func (t benchTask) measure(ctx context.Context, peer *analysisPeer) (AnalysisRes
 		result.PeakMB = float64(usage.Maxrss) * 1024 / 1e6
 	}
 	return result, nil
+}
+
+// processorTime is what this process has used so far, in seconds; NaN if the system does not say.
+func processorTime() float64 {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		return math.NaN()
+	}
+	return float64(usage.Utime.Nano()+usage.Stime.Nano()) / 1e9
 }
 
 // benchZoo makes models with thirteen components and a similarity that falls with the number of different ones.
@@ -227,10 +240,10 @@ func (job AnalysisBench) matrixTasks(ctx context.Context, n int) ([]benchTask, e
 		return nil, err
 	}
 	var fitted *analysis.Boosting
+	var problem *analysis.Regression
 	close := func(a, b float64) bool { return math.Abs(a-b) <= 1e-9*math.Max(math.Abs(a), math.Abs(b)) }
 	fit := func() (float64, error) {
-		problem, err := analysis.NewRegression(x, columns, y)
-		if err != nil {
+		if problem, err = analysis.NewRegression(x, columns, y); err != nil {
 			return 0, err
 		}
 		fitted, err = analysis.Boost(ctx, problem, analysis.BoostingOptions{Stages: stages})
@@ -244,9 +257,8 @@ func (job AnalysisBench) matrixTasks(ctx context.Context, n int) ([]benchTask, e
 			request: map[string]any{"task": "boosting", "x": in("x"), "y": in("y"), "stages": stages}, agree: close},
 		{name: "importance", models: n, size: fmt.Sprintf("%d pairs, %d trees, %d permutations", len(y), stages, repeats*columns),
 			rounds: rounds, ours: func() (float64, error) {
-				problem, err := analysis.NewRegression(x, columns, y)
-				if err != nil {
-					return 0, err
+				if fitted == nil { // boosting is not among the tasks
+					return 0, errors.New("needs the task boosting, whose model it looks into")
 				}
 				r2, _, err := fitted.PermutationImportance(ctx, problem, repeats, 0)
 				return r2, err
@@ -352,6 +364,7 @@ type analysisPeer struct {
 
 type peerAnswer struct {
 	Seconds float64 `json:"seconds"`
+	CPU     float64 `json:"cpu_seconds"`
 	PeakKiB float64 `json:"peak_kib"`
 	Value   float64 `json:"value"`
 }
