@@ -62,14 +62,14 @@ type AnalysisResult struct {
 	Seconds     float64 `json:"seconds"` // median
 	PeerSeconds float64 `json:"peer_seconds,omitempty"`
 	// Ratio is peer seconds over ours, pair by pair: above 1 we are faster.
-	Ratio     float64 `json:"ratio,omitempty"`
-	RatioA    float64 `json:"ratio_ci_lo,omitempty"`
-	RatioB    float64 `json:"ratio_ci_hi,omitempty"`
+	Ratio  float64 `json:"ratio,omitempty"`
+	RatioA float64 `json:"ratio_ci_lo,omitempty"`
+	RatioB float64 `json:"ratio_ci_hi,omitempty"`
 	// CPU are median seconds of processor time over all threads, which other work on the machine hardly changes.
-	CPU     float64 `json:"cpu_seconds"`
-	PeerCPU float64 `json:"peer_cpu_seconds,omitempty"`
-	PeakMB  float64 `json:"peak_mb"` // of the process so far
-	PeerMB  float64 `json:"peer_peak_mb,omitempty"`
+	CPU       float64 `json:"cpu_seconds"`
+	PeerCPU   float64 `json:"peer_cpu_seconds,omitempty"`
+	PeakMB    float64 `json:"peak_mb"` // of the process so far
+	PeerMB    float64 `json:"peer_peak_mb,omitempty"`
 	Value     float64 `json:"value"` // R2, inertia, KL or wrong images: that both sides did the same
 	PeerValue float64 `json:"peer_value,omitempty"`
 }
