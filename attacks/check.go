@@ -76,12 +76,15 @@ func (r Report) Warnings() []string {
 	if r.Probabilities {
 		w = append(w, "the outputs look like probabilities, not logits: gradients through a soft-max vanish where the model is sure")
 	}
-	if r.Unstable > 0 || r.Drift > maxDrift {
+	if r.Answers() {
 		w = append(w, fmt.Sprintf("the model answers differently to equal images (%d predictions changed in %d passes, "+
 			"logits by up to %.2g): is it in training mode?", r.Unstable, passes, r.Drift))
 	}
 	return w
 }
+
+// Answers reports whether the model answers differently to equal images.
+func (r Report) Answers() bool { return r.Unstable > 0 || r.Drift > maxDrift }
 
 // CheckModel shows the clean batch x to the model five times, before anything is spent on an attack.
 func CheckModel(ctx context.Context, model Model, x Batch, y []int64, ids []string) (Report, error) {

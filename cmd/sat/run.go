@@ -59,9 +59,10 @@ func printOutcome(c *cli.Context, spec run.Spec, outcome run.Outcome) error {
 			Dir           string        `json:"dir"`
 			Report        string        `json:"report,omitempty"`
 			Undefined     int           `json:"undefined_pairs"`
+			PeakMemory    int64         `json:"peak_memory_bytes,omitempty"`
 			Failures      []run.Failure `json:"failures"`
 			Warnings      []string      `json:"warnings"`
-		}{schemaVersion, spec.Name, spec.Dir, outcome.Report, outcome.Undefined,
+		}{schemaVersion, spec.Name, spec.Dir, outcome.Report, outcome.Undefined, outcome.PeakMemory,
 			append([]run.Failure{}, outcome.Failures...), append([]string{}, outcome.Warnings...)})
 	}
 	where := outcome.Report

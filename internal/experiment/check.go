@@ -43,6 +43,12 @@ func (d *decoder) check(c *Config) {
 			*seed = c.Seed
 		}
 	}
+	if c.Memory > 0 && !d.given["batch"] {
+		c.Batch = 0
+	}
+	if c.Batch == 0 && c.Memory == 0 && d.good("batch") {
+		d.atValue("batch", `add memory = "8GiB"`, "batch = 0 chooses batches that keep to memory, and memory is not given")
+	}
 	if !d.given["report.title"] {
 		c.Report.Title = c.Name
 	}

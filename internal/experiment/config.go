@@ -19,7 +19,8 @@ type Config struct {
 	Device    string `toml:"device" doc:"cpu, cuda or cuda:N"`
 	Workers   int    `toml:"workers" min:"0" doc:"models at work at the same time; 0 = as many as cores and threads allow; results do not depend on it"`
 	Threads   int    `toml:"threads" min:"1" doc:"of one operation; results depend on it in the last bits"`
-	Batch     int    `toml:"batch" min:"1" doc:"images per pass outside training, at most; results depend on it in the last bits"`
+	Batch     int    `toml:"batch" min:"0" doc:"images per pass outside training, at most; results depend on it in the last bits; 0 = the fastest for each model that keeps to memory, measured once"`
+	Memory    Bytes  `toml:"memory" optional:"yes" doc:"the most that the whole program may have resident; default batch: 0"`
 	Precision string `toml:"precision" enum:"float32 bfloat16" doc:"in which models compute; images and attack arithmetic are float32"`
 
 	Data       Data               `toml:"data"`

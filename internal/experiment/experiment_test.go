@@ -253,6 +253,9 @@ func TestProblem(t *testing.T) {
 		"empty out":                  {"out=\"\"\n" + minimal, 1, "runs/NAME"},
 		"huge count":                 {"batch=99999999999\n" + minimal, 1, "too large"},
 		"not UTF-8":                  {minimal + "\xff", 7, "UTF-8"},
+		"memory without unit":        {"memory=8\n" + minimal, 1, "an amount of memory"},
+		"memory of words":            {"memory=\"much\"\n" + minimal, 1, "8GiB"},
+		"batch of nobody":            {"batch=0\n" + minimal, 1, "add memory"},
 		"wrong boolean":              {minimal + "[attack]\nrandom_start=\"true\"", 8, "without the quotes"},
 		"name is a number":           {"name=3\n" + minimal, 1, "between quotes"},
 		"component of a number":      {minimal + "[model.components]\nstem_layer=4", 8, "a string"},
@@ -293,7 +296,7 @@ func TestSet(t *testing.T) {
 		"data.path.deeper=3":  "data.path is not a table",
 		"data.subset=3":       "[data.subset] on a line of its own",
 		"data.subset.mode=al": "one of: per-class, uniform, all",
-		"batch=0":             "at least 1",
+		"batch=-1":            "at least 0",
 	} {
 		_, err := experiment.Parse("exp.toml", text, set)
 		var many *experiment.Problems
@@ -584,6 +587,27 @@ func TestCheck(t *testing.T) {
 	}
 	if c := parse(t, "[data]\npath=\"made/later\"\nprepare=\"digits\"\n[[model]]\ntimm=\"a\""); len(c.Check()) != 0 {
 		t.Errorf("a folder that will be made: %v", c.Check())
+	}
+}
+
+func TestBytes(t *testing.T) {
+	for text, want := range map[string]experiment.Bytes{"8GiB": 8 << 30, "500 MB": 500e6, "1.5KiB": 1536, "17B": 17} {
+		got, err := experiment.ParseBytes(text)
+		if err != nil || got != want {
+			t.Errorf("%q: got %d, %v, want %d", text, got, err, want)
+		}
+		if again, err := experiment.ParseBytes(got.String()); err != nil || again != got {
+			t.Errorf("%q written as %q", text, got)
+		}
+	}
+	for _, text := range []string{"", "8", "8 GiBs", "-1GiB", "0B", "1e3GiB", "999999999999999TiB"} {
+		if v, err := experiment.ParseBytes(text); err == nil {
+			t.Errorf("%q: got %d", text, v)
+		}
+	}
+	c := parse(t, "memory = \"4GiB\"\n"+minimal)
+	if c.Batch != 0 || c.Memory != 4<<30 {
+		t.Errorf("batch %d, memory %d", c.Batch, c.Memory)
 	}
 }
 

@@ -140,6 +140,8 @@ func tomlValue(v reflect.Value) string {
 	switch value := v.Interface().(type) {
 	case Fraction:
 		return value.toTOML()
+	case Bytes:
+		return tomlString(value.String())
 	case Size:
 		return fmt.Sprintf("[%d, %d]", value.Height, value.Width)
 	case Draw:

@@ -120,7 +120,7 @@ func (r *runner) boundaryMeta(main planeSet) studies.Meta {
 		"schema_version": schemaVersion, "models": len(r.members), "images": r.eval.Len(), "images_digest": r.eval.Digest(),
 		"triplets": len(main.triplets), "redrawn": redrawn, "grid": b.Grid, "range": b.Margin, "space": space, "space_std": b.Std,
 		"seed": b.Seed, "reference": b.Reference, "resize": r.Transfer.Resize, "antialias": r.Transfer.Antialias,
-		"numerics": r.numerics(), "versions": Versions(),
+		"numerics": r.numerics(nil), "versions": Versions(),
 	}
 }
 

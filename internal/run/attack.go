@@ -34,7 +34,7 @@ func (r *runner) attackUnit(a Attack, m *member, shard [2]int) (store.Unit, erro
 	if err != nil {
 		return store.Unit{}, err
 	}
-	parameters := attackKey{Method: a.Method, Settings: a.keyParameters(), From: shard[0], To: shard[1], numerics: r.numerics()}
+	parameters := attackKey{Method: a.Method, Settings: a.keyParameters(), From: shard[0], To: shard[1], numerics: r.numerics(m)}
 	key, err := store.NewKey("attack", parameters, map[string]string{"clean": string(clean.Key)})
 	return store.Unit{Stage: string(StageAttack), Name: fmt.Sprintf("%s-%d", m.Name, shard[0]), Key: key}, err
 }
@@ -98,12 +98,13 @@ func (r *runner) attackShard(ctx context.Context, w *torch.Worker, a Attack, m *
 	}
 	perImage := a.passes()
 	advance(perImage * float64(shard[1]-shard[0]-len(numbers))) // the misclassified ones cost nothing
-	per := r.Batch
+	per := r.batchOf(m)
 	auto, whole := a.Attacker.(attacks.AutoAttack)
 	if whole { // its later attacks are on few images: together they fill batches
-		per, auto.Batch = max(len(numbers), 1), r.Batch
+		per, auto.Batch = max(len(numbers), 1), per
 	}
-	err = r.commit(unit, "adv", func(path string) error {
+	var met attackGuards
+	images := func(path string) error {
 		return store.WriteAdversarial(path, header, func(out *store.AdversarialWriter) error {
 			for from := 0; from < len(numbers); from += per {
 				batch := numbers[from:min(from+per, len(numbers))]
@@ -128,13 +129,15 @@ func (r *runner) attackShard(ctx context.Context, w *torch.Worker, a Attack, m *
 				for _, warning := range result.Warnings {
 					r.warn("%s of %s: %s", a.Method, m.Name, warning)
 				}
+				met.add(result)
 				if err := out.Add(x.Pixels, result.Adversarial.Pixels); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-	})
+	}
+	err = r.commit(unit, unitFile{"adv", images}, unitFile{"guards", func(path string) error { return store.WriteJSON(path, met) }})
 	if err != nil || !whole {
 		return err
 	}

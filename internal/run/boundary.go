@@ -180,7 +180,7 @@ func (r *runner) boundaryUnit(m *member, s planeSet, from, to int) (store.Unit, 
 		return store.Unit{}, err
 	}
 	b := r.Boundary
-	parameters := boundaryKey{Grid: b.Grid, Range: b.Margin, SpaceStd: b.Std, Resize: r.Transfer.Resize, Antialias: r.Transfer.Antialias, numerics: r.numerics()}
+	parameters := boundaryKey{Grid: b.Grid, Range: b.Margin, SpaceStd: b.Std, Resize: r.Transfer.Resize, Antialias: r.Transfer.Antialias, numerics: r.numerics(m)}
 	for _, t := range s.triplets[from:to] {
 		parameters.Images = append(parameters.Images, t.Images)
 	}
@@ -268,13 +268,13 @@ func (r *runner) classifyBy(ctx context.Context, w *torch.Worker, m *member, tod
 		if err != nil {
 			return err
 		}
-		maps, err := boundary.ClassMaps(ctx, model.Logits, points, r.Batch, stepwise(passForward, advance))
+		maps, err := boundary.ClassMaps(ctx, model.Logits, points, r.batchOf(m), stepwise(passForward, advance))
 		if err != nil {
 			return fmt.Errorf("planes %d to %d by %s: %w", t.from, t.to-1, m.Name, err)
 		}
 		table := store.NewPredictions(store.TableHeader{Subject: m.Name, Rows: rows, Images: len(maps[0]), ImagesDigest: string(t.unit.Key)})
 		table.Classes = maps
-		if err := r.commit(t.unit, "maps", table.Write); err != nil {
+		if err := r.commit(t.unit, unitFile{"maps", table.Write}); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // evaluateUnit is the clean predictions of one model. Its key covers pixels, names and labels of the images, so that those
 // of the attack, which go by the labels and draw by the names, follow.
 func (r *runner) evaluateUnit(m *member) (store.Unit, error) {
-	key, err := store.NewKey("evaluate", r.numerics(),
+	key, err := store.NewKey("evaluate", r.numerics(m),
 		map[string]string{"module": string(m.key), "images": m.images.Digest(), "list": r.eval.Digest()})
 	return store.Unit{Stage: string(StageEvaluate), Name: m.Name, Key: key}, err
 }
@@ -25,6 +25,9 @@ func (r *runner) evaluate(ctx context.Context) error {
 		return err
 	}
 	if err := r.openImages(ctx); err != nil {
+		return err
+	}
+	if err := r.chooseBatches(ctx); err != nil {
 		return err
 	}
 	var tasks []task
@@ -71,8 +74,12 @@ func (r *runner) evaluateModel(ctx context.Context, w *torch.Worker, m *member, 
 	if err := r.checkClasses(m, model); err != nil {
 		return err
 	}
+	guards, err := r.guard(ctx, w, m, model)
+	if err != nil {
+		return fmt.Errorf("check %s: %w", m.Name, err)
+	}
 	clean := &cleanReader{images: m.images, worker: w, n: r.eval.Len()}
-	predicted, err := attacks.Evaluate(ctx, model.Logits, clean, r.Batch, stepwise(passForward, advance))
+	predicted, err := attacks.Evaluate(ctx, model.Logits, clean, r.batchOf(m), stepwise(passForward, advance))
 	if err != nil {
 		return fmt.Errorf("evaluate %s: %w", m.Name, err)
 	}
@@ -80,7 +87,7 @@ func (r *runner) evaluateModel(ctx context.Context, w *torch.Worker, m *member, 
 	for i, class := range predicted {
 		table.Classes[0][i] = int32(class)
 	}
-	return r.commit(unit, "pred", table.Write)
+	return r.commit(unit, unitFile{"pred", table.Write}, unitFile{"guards", writeJSON(guards)})
 }
 
 // checkClasses refuses a model whose outputs cannot be the data's classes, before its predictions become nonsense.
@@ -100,15 +107,25 @@ func (r *runner) checkClasses(m *member, model *zoo.Model) error {
 	return nil
 }
 
-// commit writes one file of a unit and declares the unit finished.
-func (r *runner) commit(unit store.Unit, suffix string, write func(path string) error) error {
+// unitFile is one file of a unit, and how it comes to be.
+type unitFile struct {
+	suffix string
+	write  func(path string) error
+}
+
+// commit writes the files of a unit, in their order, and declares the unit finished.
+func (r *runner) commit(unit store.Unit, files ...unitFile) error {
 	if err := unit.Begin(r.units()); err != nil {
 		return err
 	}
-	if err := write(unit.File(r.units(), suffix)); err != nil {
-		return err
+	var suffixes []string
+	for _, f := range files {
+		if err := f.write(unit.File(r.units(), f.suffix)); err != nil {
+			return err
+		}
+		suffixes = append(suffixes, f.suffix)
 	}
-	if err := unit.Commit(r.units(), suffix); err != nil {
+	if err := unit.Commit(r.units(), suffixes...); err != nil {
 		return err
 	}
 	r.Progress.count(&r.computed)

@@ -28,12 +28,16 @@ type numerics struct {
 	Batch     int    `json:"batch"`
 }
 
-func (r *runner) numerics() numerics {
-	kind := "cpu"
+func (r *runner) numerics(m *member) numerics {
+	return numerics{Device: r.device(), Precision: r.Precision.String(), Threads: r.Threads, Batch: r.batchOf(m)}
+}
+
+// device is the kind of device, without its number.
+func (r *runner) device() string {
 	if r.Device.Type == torch.DeviceCUDA {
-		kind = "cuda"
+		return "cuda"
 	}
-	return numerics{Device: kind, Precision: r.Precision.String(), Threads: r.Threads, Batch: r.Batch}
+	return "cpu"
 }
 
 // load opens the module of m on the worker's thread.

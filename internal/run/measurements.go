@@ -20,7 +20,8 @@ type measurements struct {
 	SchemaVersion int               `json:"schema_version"`
 	Images        evaluation        `json:"images"`
 	Numerics      numerics          `json:"numerics"`
-	Clean         []cleanOutcome    `json:"clean"` // one per model, in the order of the results
+	Batches       map[string]int    `json:"batches,omitempty"` // where numerics has none for all
+	Clean         []cleanOutcome    `json:"clean"`             // one per model, in the order of the results
 	Settings      []settingOutcome  `json:"settings"`
 	Controls      []transferOutcome `json:"controls"` // clean images of the source, resized for the target
 }
@@ -36,6 +37,8 @@ type settingOutcome struct {
 	Attack   Attack            `json:"attack"`
 	Sources  []string          `json:"sources,omitempty"` // the models that were attacked; all if absent
 	Transfer []transferOutcome `json:"transfer"`          // every ordered pair of models, also a model with itself
+	// Attacks names the adversarial images of each model that was attacked.
+	Attacks map[string][]string `json:"attacks"`
 }
 
 // transferOutcome names the predictions of target on images made on source.
@@ -49,27 +52,42 @@ func (r *runner) measurementsFile() string { return filepath.Join(r.units(), "me
 
 // record lists the outcomes of the models that got this far.
 func (r *runner) record() error {
-	out := measurements{SchemaVersion: schemaVersion, Images: *r.eval, Numerics: r.numerics(), Controls: []transferOutcome{}}
-	relative := func(u store.Unit) string { return filepath.Join(u.Stage, filepath.Base(u.File("", "pred"))) }
+	out := measurements{SchemaVersion: schemaVersion, Images: *r.eval, Numerics: r.numerics(nil), Controls: []transferOutcome{}}
+	relative := func(u store.Unit, suffix string) string {
+		return filepath.Join(u.Stage, filepath.Base(u.File("", suffix)))
+	}
+	if r.Batch == 0 {
+		out.Batches = map[string]int{}
+		for _, m := range r.members {
+			out.Batches[m.Name] = m.batch
+		}
+	}
 	for _, m := range r.members {
 		unit, err := r.evaluateUnit(m)
 		if err != nil {
 			return err
 		}
-		out.Clean = append(out.Clean, cleanOutcome{m.Name, relative(unit)})
+		out.Clean = append(out.Clean, cleanOutcome{m.Name, relative(unit, "pred")})
 	}
 	for _, s := range r.settings() {
-		outcome := settingOutcome{Attack: s.attack, Sources: s.sources}
+		outcome := settingOutcome{Attack: s.attack, Sources: s.sources, Attacks: map[string][]string{}}
 		for _, source := range r.members {
 			if !s.attacked(source) {
 				continue
+			}
+			for _, shard := range r.shards() {
+				unit, err := r.attackUnit(s.attack, source, shard)
+				if err != nil {
+					return err
+				}
+				outcome.Attacks[source.Name] = append(outcome.Attacks[source.Name], relative(unit, "adv"))
 			}
 			for _, target := range r.members {
 				unit, err := r.transferUnit(s.attack, source, target)
 				if err != nil {
 					return err
 				}
-				outcome.Transfer = append(outcome.Transfer, transferOutcome{source.Name, target.Name, relative(unit)})
+				outcome.Transfer = append(outcome.Transfer, transferOutcome{source.Name, target.Name, relative(unit, "pred")})
 			}
 		}
 		out.Settings = append(out.Settings, outcome)
@@ -83,7 +101,7 @@ func (r *runner) record() error {
 			if err != nil {
 				return err
 			}
-			out.Controls = append(out.Controls, transferOutcome{source.Name, target.Name, relative(unit)})
+			out.Controls = append(out.Controls, transferOutcome{source.Name, target.Name, relative(unit, "pred")})
 		}
 	}
 	return store.WriteJSON(r.measurementsFile(), out)

@@ -30,6 +30,7 @@ type member struct {
 	module   string    // the file that is measured
 	key      store.Key // identifies the content of module
 	images   images    // the evaluation images as this model takes them
+	batch    int       // images per pass, chosen by measurement; 0 where the experiment gives one
 }
 
 // evaluation is the list of evaluation images: what every model is compared on.

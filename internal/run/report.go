@@ -107,6 +107,9 @@ func (r *runner) writeRun(ctx context.Context) error {
 		WithoutPaper: !r.PaperValue || r.predicted(), // the paper's models know the right answer
 	}
 	file.Versions["sat"] = Version()
+	if peak, err := r.meter.highest(); err == nil {
+		file.Machine["peak_memory"] = mebibytes(peak)
+	}
 	switch r.Data.Prepare {
 	case "digits":
 		file.Data["name"], file.Data["natural"] = "handwritten digits", true

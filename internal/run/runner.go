@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sat/internal/data"
+	"sat/internal/experiment"
 	"sat/internal/store"
 )
 
@@ -61,6 +62,8 @@ type Outcome struct {
 	Warnings []string
 	// Undefined counts the pairs without a commonly correct image.
 	Undefined int
+	// PeakMemory is the most that this process had resident, in bytes; 0 if it is not known.
+	PeakMemory int64
 }
 
 // runner is one execution of a Spec.
@@ -73,6 +76,7 @@ type runner struct {
 	eval     *evaluation
 	labelled *data.Folder // whose classes are the labels; nil if they came from elsewhere
 	out      Outcome
+	meter    memoryMeter
 	timings  []timing
 	measured map[string]*measured // by sweep folder; "" is the main attack
 	classes  int                  // of the image folder; 0 without one
@@ -128,6 +132,9 @@ func Run(ctx context.Context, spec Spec, o Options) (Outcome, error) {
 		if stage == o.Until {
 			break
 		}
+	}
+	if r.out.PeakMemory, err = r.meter.highest(); err == nil && r.Memory > 0 && r.out.PeakMemory > r.Memory {
+		r.warn("%s were resident at most, more than memory = %q allows", mebibytes(r.out.PeakMemory), experiment.Bytes(r.Memory))
 	}
 	switch {
 	case len(r.out.Failures) > 0:

@@ -58,7 +58,11 @@ func (r *runner) similarity(ctx context.Context) error {
 				}
 			}
 			r.judge(scores)
-			if err := r.writeControls(m, t); err != nil {
+			controls, err := r.writeControls(m, t)
+			if err != nil {
+				return err
+			}
+			if err := r.writeGuards(m, scores, controls); err != nil {
 				return err
 			}
 		}
@@ -78,13 +82,13 @@ func (r *runner) similarity(ctx context.Context) error {
 	return nil
 }
 
-func (r *runner) writeControls(m *measurements, t *analysis.Tables) error {
+func (r *runner) writeControls(m *measurements, t *analysis.Tables) ([][]string, error) {
 	rows, err := r.controls(m, t)
 	if err != nil || len(rows) == 0 {
-		return err
+		return nil, err
 	}
 	header := []string{"source", "target", "n_both", "n_wrong", "status"}
-	return studies.WriteTable(filepath.Join(r.Similarity, "resize_only.csv"), nil, header, rows)
+	return rows, studies.WriteTable(filepath.Join(r.Similarity, "resize_only.csv"), nil, header, rows)
 }
 
 // sweepFolder names the folder of one epsilon: "8/255" becomes "epsilon-8-255".
@@ -113,7 +117,7 @@ func (r *runner) judge(s *analysis.Scores) {
 
 // meta is the provenance of every result file of one attack setting.
 func (r *runner) meta(m *measurements, a Attack, t *analysis.Tables) studies.Meta {
-	return studies.Meta{
+	meta := studies.Meta{
 		"schema_version": schemaVersion,
 		"models":         len(t.Models), "images": t.Images, "images_digest": m.Images.ImagesDigest,
 		"attack": a.meta(), "numerics": m.Numerics,
@@ -121,6 +125,10 @@ func (r *runner) meta(m *measurements, a Attack, t *analysis.Tables) studies.Met
 		"similarity": map[string]any{"floor": r.Scores.Floor, "resamples": r.Scores.Bootstrap, "seed": r.Scores.Seed, "level": 0.95},
 		"labels":     r.Data.Labels, "seed": r.Seed, "versions": Versions(),
 	}
+	if m.Batches != nil {
+		meta["batches"] = m.Batches
+	}
+	return meta
 }
 
 // writeFeatures writes features.csv if every model has components, and returns them.

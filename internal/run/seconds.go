@@ -55,7 +55,7 @@ func (r *runner) measureSeconds(ctx context.Context) error {
 		Gradients int       `json:"gradients"`
 		Forwards  int       `json:"forwards"`
 		numerics
-	}{*r.Stability, r.Boundary.Grid, gradients, forwards, r.numerics()}, map[string]string{"a": string(pair[0].key), "b": string(pair[1].key)})
+	}{*r.Stability, r.Boundary.Grid, gradients, forwards, r.numerics(pair[0])}, map[string]string{"a": string(pair[0].key), "b": string(pair[1].key)})
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (r *runner) measureSeconds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	file := secondsFile{SchemaVersion: schemaVersion, Key: key, Device: r.Device.String(), Threads: r.Threads, Batch: min(r.Batch, r.eval.Len())}
+	file := secondsFile{SchemaVersion: schemaVersion, Key: key, Device: r.Device.String(), Threads: r.Threads, Batch: min(r.batchOf(pair[0]), r.eval.Len())}
 	var image, point float64
 	for _, m := range pair {
 		s, err := r.timeModel(ctx, p.workers[0], m, file.Batch)

@@ -25,9 +25,10 @@ type Spec struct {
 
 	Device    torch.Device
 	Precision torch.DType
-	Workers   int // OS threads that run models at the same time
-	Threads   int // threads of one operation; part of every key, because kernels round differently for another number
-	Batch     int // images per forward pass or gradient; part of every key for the same reason
+	Workers   int   // OS threads that run models at the same time
+	Threads   int   // threads of one operation; part of every key, because kernels round differently for another number
+	Batch     int   // images per forward pass or gradient; part of every key for the same reason; 0: chosen for each model
+	Memory    int64 // the most that may be resident, in bytes; 0: no limit, and Batch must be given
 
 	Data       experiment.Data
 	Members    []Member
@@ -93,7 +94,7 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 	s := Spec{
 		Name: c.Name, Title: c.Report.Title, Experiment: file, Resolved: c.Resolved(),
 		Dir: c.Out, Similarity: filepath.Join(c.Out, "similarity"), Agreement: filepath.Join(c.Out, "boundary"), Seed: c.Seed,
-		Device: device, Precision: precision, Threads: c.Threads, Batch: c.Batch,
+		Device: device, Precision: precision, Threads: c.Threads, Batch: c.Batch, Memory: int64(c.Memory),
 		Workers: c.Workers, Data: c.Data, Transfer: c.Transfer, Scores: c.Similarity, Analysis: c.Analysis, PaperValue: c.Report.Paper,
 	}
 	if s.Workers == 0 {

@@ -88,7 +88,7 @@ func (r *runner) trainAll(ctx context.Context, members []*member, sets *training
 			}
 			inputs["teacher"] = string(from.key)
 		}
-		key, err := store.NewKey("train", trainKey{recipe, m.trainingSeed(), r.numerics().Device, r.Threads, m.Recipe.Distill}, inputs)
+		key, err := store.NewKey("train", trainKey{recipe, m.trainingSeed(), r.device(), r.Threads, m.Recipe.Distill}, inputs)
 		if err != nil {
 			return err
 		}

@@ -31,7 +31,7 @@ func (r *runner) transferUnit(a Attack, source, target *member) (store.Unit, err
 		return store.Unit{}, err
 	}
 	digests["target"] = string(clean.Key)
-	key, err := store.NewKey("transfer", transferKey{r.Transfer.Resize, r.Transfer.Antialias, r.numerics()}, digests)
+	key, err := store.NewKey("transfer", transferKey{r.Transfer.Resize, r.Transfer.Antialias, r.numerics(target)}, digests)
 	return store.Unit{Stage: string(StageTransfer), Name: source.Name + "@" + target.Name, Key: key}, err
 }
 
@@ -103,7 +103,7 @@ func (r *runner) controlUnit(source, target *member) (store.Unit, error) {
 	if err != nil {
 		return store.Unit{}, err
 	}
-	key, err := store.NewKey("control", transferKey{r.Transfer.Resize, r.Transfer.Antialias, r.numerics()},
+	key, err := store.NewKey("control", transferKey{r.Transfer.Resize, r.Transfer.Antialias, r.numerics(target)},
 		map[string]string{"target": string(clean.Key), "images": source.images.Digest()})
 	return store.Unit{Stage: string(StageTransfer), Name: "clean@" + target.Name, Key: key}, err
 }
@@ -151,10 +151,10 @@ func (r *runner) transferTo(ctx context.Context, w *torch.Worker, target *member
 		if t.control {
 			show = r.showClean
 		}
-		if err := show(ctx, w, model, t, table.Classes[0], advance); err != nil {
+		if err := show(ctx, w, target, model, t, table.Classes[0], advance); err != nil {
 			return fmt.Errorf("transfer from %s to %s: %w", t.source.Name, target.Name, err)
 		}
-		if err := r.commit(t.unit, "pred", table.Write); err != nil {
+		if err := r.commit(t.unit, unitFile{"pred", table.Write}); err != nil {
 			return err
 		}
 	}
@@ -162,9 +162,9 @@ func (r *runner) transferTo(ctx context.Context, w *torch.Worker, target *member
 }
 
 // showClean fills classes with the model's predictions on the clean images of t.source.
-func (r *runner) showClean(ctx context.Context, w *torch.Worker, model *zoo.Model, t pending, classes []int32, advance func(float64)) error {
+func (r *runner) showClean(ctx context.Context, w *torch.Worker, target *member, model *zoo.Model, t pending, classes []int32, advance func(float64)) error {
 	reader := &cleanReader{images: t.source.images, worker: w, n: r.eval.Len()}
-	predicted, err := attacks.Evaluate(ctx, model.TransferLogits, reader, r.Batch, stepwise(passForward, advance))
+	predicted, err := attacks.Evaluate(ctx, model.TransferLogits, reader, r.batchOf(target), stepwise(passForward, advance))
 	for i, class := range predicted {
 		classes[i] = int32(class)
 	}
@@ -172,19 +172,19 @@ func (r *runner) showClean(ctx context.Context, w *torch.Worker, model *zoo.Mode
 }
 
 // showAdversarial fills classes with the model's predictions on the stored images of t.source.
-func (r *runner) showAdversarial(ctx context.Context, w *torch.Worker, model *zoo.Model, t pending, classes []int32, advance func(float64)) error {
+func (r *runner) showAdversarial(ctx context.Context, w *torch.Worker, target *member, model *zoo.Model, t pending, classes []int32, advance func(float64)) error {
 	for i := range classes {
 		classes[i] = notAttacked
 	}
 	for _, shard := range r.shards() {
-		if err := r.transferShard(ctx, w, model, t, shard, classes, advance); err != nil {
+		if err := r.transferShard(ctx, w, target, model, t, shard, classes, advance); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *runner) transferShard(ctx context.Context, w *torch.Worker, model *zoo.Model, t pending, shard [2]int, classes []int32, advance func(float64)) error {
+func (r *runner) transferShard(ctx context.Context, w *torch.Worker, target *member, model *zoo.Model, t pending, shard [2]int, classes []int32, advance func(float64)) error {
 	numbers, _, err := r.correct(t.source, shard)
 	if err != nil {
 		return err
@@ -203,7 +203,7 @@ func (r *runner) transferShard(ctx context.Context, w *torch.Worker, model *zoo.
 	}
 	defer stored.Close()
 	reader := &adversarialReader{stored: stored, images: t.source.images, worker: w, numbers: numbers}
-	predicted, err := attacks.Evaluate(ctx, model.TransferLogits, reader, r.Batch, stepwise(passForward, advance))
+	predicted, err := attacks.Evaluate(ctx, model.TransferLogits, reader, r.batchOf(target), stepwise(passForward, advance))
 	if err != nil {
 		return err
 	}
