@@ -49,6 +49,32 @@
       find.dispatchEvent(new Event("input"));
       check(found.hidden, "empty search leaves its panel");
     }
+    const theme = document.getElementById("theme"), ground = () => getComputedStyle(document.body).backgroundColor;
+    const choose = value => { theme.value = value; theme.dispatchEvent(new Event("change")); return ground(); };
+    check(choose("light") !== choose("dark"), "the choice of colours changes nothing");
+    const contrast = () => {
+      const light = c => c.match(/\d+/g).slice(0, 3).map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4).reduce((s, v, k) => s + v * [0.2126, 0.7152, 0.0722][k], 0);
+      const a = light(ground());
+      return e => { const b = light(getComputedStyle(e).color); return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); };
+    };
+    for (const value of ["light", "dark"]) {
+      choose(value);
+      const ratio = contrast();
+      for (const e of document.querySelectorAll("h1, .note, small, .interval, a, td, summary")) check(ratio(e) >= 4.5, "contrast of " + e.tagName + " in " + value + " colours is " + ratio(e).toFixed(1));
+    }
+    choose("");
+    for (const a of document.querySelectorAll("a[download]")) {
+      const text = a.getAttribute("href");
+      if (!text.startsWith("data:")) { check(text === "figures/" + a.download, "download of " + text); continue; }
+      const start = atob(text.slice(text.indexOf(",") + 1, text.indexOf(",") + 41));
+      check(a.download.endsWith(".gz") ? start.startsWith("\x1f\x8b") : start.includes(","), "download " + a.download + " begins with " + start);
+    }
+    check(document.querySelectorAll("a[download]").length > 0, "nothing to download");
+    for (const a of document.querySelectorAll("nav a")) {
+      const target = document.querySelector(a.getAttribute("href"));
+      check(target && target.querySelector("h2"), "the navigation leads to " + a.getAttribute("href") + ", which has no heading");
+    }
+    for (const control of document.querySelectorAll("select, input")) check(control.labels && control.labels.length === 1, "a control without a label");
     svg.focus();
     svg.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", bubbles: true}));
     check(document.getElementById("reading").textContent !== "", "arrow keys read nothing");

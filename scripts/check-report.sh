@@ -10,6 +10,9 @@ out=${1:-$(dirname "${BASH_SOURCE[0]}")/../build/report-check}
 shift $(($# > 0))
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
+if [ "$(id -u)" = 0 ] && ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then
+  apt-get install -y -q chromium poppler-utils >/dev/null || true
+fi
 browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
 if [ -z "$browser" ]; then
   echo "skipped: no Chromium on this machine, so the report was not opened in a browser (Debian: apt-get install chromium)" >&2
@@ -44,6 +47,26 @@ at_width() {
   printf '<!DOCTYPE html><body style="margin:0"><iframe src="file://%s" style="border:0;width:%spx;height:%spx"></iframe>' "$1" "$2" "$3"
 }
 
+# checked WHAT: the title of dom.html says that nothing was wrong.
+checked() {
+  local title
+  title=$(grep -o -m 1 '<title>[^<]*</title>' "$profile/dom.html" | head -n 1 || true)
+  [ "$title" = "<title>checked</title>" ] || { echo "$1: $title"; fail=1; }
+}
+
+# printed NAME: the PDF has the text of the page, without what only a screen can use.
+printed() {
+  command -v pdftotext >/dev/null || return 0
+  pdftotext -q "$out/$1.pdf" "$profile/print.txt"
+  local word
+  for word in 'How similar is each pair?' 'Settings and files'; do
+    grep -qF "$word" "$profile/print.txt" || { echo "$1: print lacks “$word”"; fail=1; }
+  done
+  for word in 'Download:' 'Find a model' 'Order by'; do
+    if grep -qF "$word" "$profile/print.txt"; then echo "$1: print has “$word”"; fail=1; fi
+  done
+}
+
 for report in "${reports[@]}"; do
   name=$(basename "$(dirname "$report")")
   if grep -oE '(src|href)="(https?:)?//[^"]*"' "$report"; then
@@ -55,14 +78,17 @@ for report in "${reports[@]}"; do
   at_width "$report" 390 6000 >"$profile/phone.html"
   chromium "$name-phone" --window-size=500,6000 --screenshot="$out/$name-phone.png" "file://$profile/phone.html"
   chromium "$name-print" --no-pdf-header-footer --print-to-pdf="$out/$name.pdf" "file://$report"
-  # The interactions, driven by a script of our own that reports into the title.
+  printed "$name"
+  # The interactions, driven by a script of our own that reports into the title: on a laptop, and in a frame of a phone's
+  # width, whose title the page around it takes over.
   { cat "$report"; printf '<script>'; cat scripts/check-report.js; printf '</script>'; } >"$profile/driven.html"
   chromium "$name-driven" --window-size=1280,1000 --dump-dom "file://$profile/driven.html" >"$profile/dom.html"
-  verdict=$(grep -o -m 1 '<title>[^<]*</title>' "$profile/dom.html" | head -n 1 || true)
-  if [ "$verdict" != "<title>checked</title>" ]; then
-    echo "$name: interactions: $verdict"
-    fail=1
-  fi
+  checked "$name: interactions"
+  { at_width "$profile/driven.html" 390 800
+    printf '<script>const f = document.querySelector("iframe"); f.onload = () => { document.title = f.contentDocument.title; };</script>'
+  } >"$profile/phone.html"
+  chromium "$name-phone-driven" --window-size=500,900 --dump-dom "file://$profile/phone.html" >"$profile/dom.html"
+  checked "$name: on a phone"
 done
 [ $fail -eq 0 ] && echo "report check passed; pictures in $out"
 exit $fail

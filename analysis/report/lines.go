@@ -80,8 +80,8 @@ func (c *lineChart) figure() *figure {
 	}}
 }
 
-// color gives ordered lines steps of the palette, without its brightest end, which white swallows, and others the colours
-// of groups.
+// color gives ordered lines steps of the palette without its ends, which white or black ground swallows, and others the
+// colours of groups.
 func (c *lineChart) color(i int) color.RGBA {
 	if c.lines[i].single {
 		return ink
@@ -92,7 +92,7 @@ func (c *lineChart) color(i int) color.RGBA {
 	if len(c.lines) == 1 {
 		return viridis(0.3)
 	}
-	return viridis(0.05 + 0.8*float64(i)/float64(len(c.lines)-1))
+	return viridis(0.2 + 0.65*float64(i)/float64(len(c.lines)-1))
 }
 
 func (a *panel) lineBand(l chartLine, c color.Color) {

@@ -108,11 +108,23 @@ func markdown(r *Run, figs []*figure) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	var missing []*section
 	for _, section := range sections {
+		if r.sections[section.id] == nil {
+			missing = append(missing, section)
+			continue
+		}
 		line("## %s\n\n%s\n", section.title, section.lead)
 		for _, block := range section.shown(r, list) {
 			writeBlock(&b, block)
 		}
+	}
+	if missing != nil {
+		line("## Not run\n")
+		for _, section := range missing {
+			line("- %s %s", section.title, section.missing())
+		}
+		line("")
 	}
 	if len(list) > 0 {
 		line("## Beside the paper\n")
@@ -155,6 +167,12 @@ func writeBlock(b *bytes.Buffer, k block) {
 		fmt.Fprintf(b, "![%s](figures/%s.svg)\n\n", strings.NewReplacer("[", "(", "]", ")").Replace(k.Figure.Alt), k.Figure.Stem)
 	case k.Table != nil:
 		writeTable(b, k.Table)
+	case k.Keys != nil:
+		for _, kv := range k.Keys {
+			fmt.Fprintf(b, "- %s = %s\n", kv.Key, kv.Value)
+		}
+		b.WriteString("\n")
+	case k.Fold != nil && k.Fold.Summary == settingsSummary: // they stand together at the end
 	case k.Fold != nil:
 		fmt.Fprintf(b, "### %s\n\n", k.Fold.Summary)
 		for _, inner := range k.Fold.Blocks {

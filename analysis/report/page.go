@@ -35,6 +35,7 @@ type page struct {
 	Claim             []claimRow
 	SweepRows         []sweepRow
 	Sections          []pageSection
+	Missing           []pageSection // what was not run
 	Near              []nearRow
 	Closest, Farthest []pairRowText
 	Models            []modelRow
@@ -79,11 +80,12 @@ type pageSection struct {
 // pageBlock is a block with what only the page adds: the embedded drawing or table.
 type pageBlock struct {
 	block
-	Drawn   *pageFigure
-	Rows    [][]pageCell
-	CSV     download // of the table
-	Inner   []*pageBlock
-	Summary string // of a folded part
+	Drawn    *pageFigure
+	Rows     [][]pageCell
+	CSV      download // of the table
+	Inner    []*pageBlock
+	Summary  string // of a folded part
+	Settings bool   // that part holds settings
 }
 
 type pageCell struct {
@@ -279,6 +281,10 @@ func (p *page) fillLegend(r *Run) {
 
 func (p *page) fillSections(r *Run) {
 	for _, s := range sections {
+		if r.sections[s.id] == nil {
+			p.Missing = append(p.Missing, pageSection{ID: s.id, Title: s.title, Lead: s.missing()})
+			continue
+		}
 		out := pageSection{ID: s.id, Nav: s.nav, Title: s.title, Lead: s.lead}
 		for _, b := range s.shown(r, p.comparisons) {
 			out.Blocks = append(out.Blocks, p.block(b))
@@ -304,7 +310,7 @@ func (p *page) block(b block) *pageBlock {
 			out.CSV = csvDownload(b.Table.Stem, b.Table.CSV)
 		}
 	case b.Fold != nil:
-		out.Summary = b.Fold.Summary
+		out.Summary, out.Settings = b.Fold.Summary, b.Fold.Summary == settingsSummary
 		for _, inner := range b.Fold.Blocks {
 			out.Inner = append(out.Inner, p.block(inner))
 		}

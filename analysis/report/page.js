@@ -223,7 +223,14 @@
     panel.append(part);
   }
 
-  const details = document.querySelectorAll("details");
+  // The choice of colours is kept for this browser where it allows that; pages opened from a disk may have no storage.
+  const theme = document.getElementById("theme"), root = document.documentElement;
+  function paintTheme() { if (theme.value) root.dataset.theme = theme.value; else delete root.dataset.theme; }
+  try { theme.value = localStorage.getItem("sat-theme") || ""; } catch { /* no storage */ }
+  theme.addEventListener("change", () => { paintTheme(); try { localStorage.setItem("sat-theme", theme.value); } catch { /* no storage */ } });
+  paintTheme();
+
+  const details = document.querySelectorAll("details:not(.scope)");
   addEventListener("beforeprint", () => details.forEach(d => { d.dataset.was = d.open ? "1" : ""; d.open = true; }));
   addEventListener("afterprint", () => details.forEach(d => { d.open = d.dataset.was === "1"; }));
 })();

@@ -267,7 +267,7 @@ func TestPage(t *testing.T) {
 			dir := written(t, s)
 			page := read(t, dir, "report.html")
 			for _, id := range pageIDs {
-				if !strings.Contains(page, `<section id="`+id+`">`) {
+				if !strings.Contains(page, ` id="`+id+`">`) {
 					t.Errorf("no section %s", id)
 				}
 			}

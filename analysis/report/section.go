@@ -92,6 +92,7 @@ type block struct {
 	NotRun  string      // what is missing
 	Figure  *figure     //
 	Table   *dataTable  //
+	Keys    []keyValue  // settings
 	Cards   []card      // one per group of models
 	Label   string      // of cards: what they are
 	Fold    *foldedPart // opened by the reader
@@ -183,34 +184,31 @@ func tablesIn(blocks []block) (out []*dataTable) {
 	return out
 }
 
-// shown is a section as the page and report.md show it: its blocks, the paper's values beside ours, its settings, or why
-// there is nothing.
+// settingsSummary names the folded settings of a section. On paper they stay folded: they stand together at the end too.
+const settingsSummary = "Settings and scope"
+
+// shown is a section that was run as the page and report.md show it: its blocks, the paper's values beside ours, and its
+// settings.
 func (s *section) shown(r *Run, comparisons []comparison) []block {
 	c := r.sections[s.id]
-	if c == nil {
-		return append([]block{{NotRun: s.missing()}}, comparisonBlocks(r, comparisons, s.id)...)
-	}
 	blocks := append(slices.Clone(c.blocks), comparisonBlocks(r, comparisons, s.id)...)
 	var settings []block
 	for _, name := range s.files {
 		if values := pairsOf(r.Settings["analysis/"+name]); len(values) > 0 {
-			t := &dataTable{Label: "Settings of " + name, Columns: columns("Setting of "+name, "Value"), Narrow: true}
-			for _, kv := range values {
-				t.Rows = append(t.Rows, cells(kv.Key, kv.Value))
-			}
-			settings = append(settings, block{Table: t})
+			settings = append(settings, block{Heading: name}, block{Keys: values})
 		}
 	}
 	if settings != nil {
-		blocks = append(blocks, block{Fold: &foldedPart{"Settings and scope", settings}})
+		blocks = append(blocks, block{Fold: &foldedPart{Summary: settingsSummary, Blocks: settings}})
 	}
 	return blocks
 }
 
+// missing says why there is nothing of a section.
 func (s *section) missing() string {
-	text := "Not run"
+	text := "there is no features.csv"
 	if len(s.files) > 0 {
-		text += ": there is no " + strings.Join(s.files, ", ") + " in analysis/"
+		text = "there is no " + strings.Join(s.files, ", ") + " in analysis/"
 	}
 	if s.command != "" {
 		text += fmt.Sprintf(" (%s)", s.command)
