@@ -88,7 +88,7 @@
     for (const t of document.querySelectorAll("table")) check(t.querySelector("th[scope=col]"), "a table without column headers");
     for (const t of document.querySelectorAll("svg text")) {
       const r = t.getBoundingClientRect(), s = t.ownerSVGElement.getBoundingClientRect();
-      if (r.width === 0) continue; // inside a closed part of the page
+      if (r.width === 0 || getComputedStyle(t).visibility === "hidden") continue; // or inside a closed part of the page
       check(r.left >= s.left - 1 && r.right <= s.right + 1 && r.top >= s.top - 1 && r.bottom <= s.bottom + 1, "clipped text " + t.textContent);
     }
   } catch (e) {

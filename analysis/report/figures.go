@@ -20,10 +20,17 @@ import (
 var ln100 = math.Log(100)
 
 // figures returns the figures this run has the data for, in the order of the page.
-func figures(r *Run) []*figure {
+func figures(r *Run, o Options) ([]*figure, error) {
 	var out []*figure
+	var tree *figure
+	if o.Dendrogram {
+		var err error
+		if tree, err = treeFigure(r); err != nil {
+			return nil, err
+		}
+	}
 	for _, f := range []*figure{
-		satFigure(r), groupsFigure(r), sweepFigure(r), curvesFigure(r),
+		satFigure(r), tree, groupsFigure(r), sweepFigure(r), curvesFigure(r),
 	} {
 		if f != nil {
 			out = append(out, f)
@@ -34,7 +41,7 @@ func figures(r *Run) []*figure {
 			out = append(out, figuresIn(c.blocks)...)
 		}
 	}
-	return out
+	return out, nil
 }
 
 // tables returns the tables that are files of figures/.
@@ -153,8 +160,40 @@ func formatPercent(v float64) string {
 }
 
 func satFigure(r *Run) *figure {
+	h := r.satHeatmap()
+	if r.Clusters != nil {
+		return h.figure("figD1_sat_matrix", r.satAlt()+fmt.Sprintf("Rows and columns are in the order of %d clusters. ", r.Clusters.K)+numbersElsewhere)
+	}
+	return h.figure("figD1_sat_matrix", r.satAlt()+numbersElsewhere)
+}
+
+// treeFigure is the similarity matrix in the order of a dendrogram: average linkage of the distances ln 100 - SAT. A pair
+// without a score has no distance, and then there is no tree.
+func treeFigure(r *Run) (*figure, error) {
+	d := analysis.NewMatrix(r.names())
+	for i := range r.Models {
+		for j := range r.Models {
+			if i != j {
+				d.Set(i, j, max(0, ln100-r.SAT.At(i, j)))
+			}
+		}
+	}
+	steps, err := analysis.AverageLinkage(d)
+	if err != nil {
+		return nil, fmt.Errorf("dendrogram of the similarity matrix: %w", err)
+	}
+	h := r.satHeatmap()
+	h.title = "Similarity in the order of a dendrogram"
+	h.note = "Average linkage of the distances ln 100 − SAT: branches merge at the mean distance of their models. " + h.note
+	h.tree, h.order = steps, analysis.LeafOrder(len(r.Models), steps)
+	return h.figure("figD1_sat_matrix_dendrogram", r.satAlt()+"Rows and columns are in the order of the dendrogram above. "+numbersElsewhere), nil
+}
+
+const numbersElsewhere = "The numbers are in the table of pairs."
+
+func (r *Run) satHeatmap() *heatmap {
 	lo, hi := satRange(r)
-	h := &heatmap{
+	return &heatmap{
 		title:  "Similarity by attack transferability (SAT)",
 		note:   r.scopeLine() + " Diagonal: success of the attack on the model it was made on.",
 		matrix: r.SAT, order: r.displayOrder(), names: r.names(), clusters: r.clusterNumbers(), second: r.secondStrip(),
@@ -162,14 +201,14 @@ func satFigure(r *Run) *figure {
 		format:  r.cellLabel,
 		missing: "no image that both models classify correctly",
 	}
+}
+
+func (r *Run) satAlt() string {
 	alt := fmt.Sprintf("Heatmap of the similarity of %s. ", plural(len(r.Models), "model", "models"))
 	if mean := analysis.Summarize(r.Pairs); mean.Pairs > 0 {
 		alt += fmt.Sprintf("Mean over %s of different models %.2f, median %.2f. ", plural(mean.Pairs, "pair", "pairs"), mean.Mean, mean.Median)
 	}
-	if r.Clusters != nil {
-		alt += fmt.Sprintf("Rows and columns are in the order of %d clusters. ", r.Clusters.K)
-	}
-	return h.figure("figD1_sat_matrix", alt+"The numbers are in the table of pairs.")
+	return alt
 }
 
 // cellLabel is what stands in a cell of the similarity matrix. The number of a pair at the floor would mean nothing.

@@ -27,6 +27,7 @@ type heatmap struct {
 	format      func(i, j int) string // prints values into the cells when there are at most printCells models
 	missing     string                // meaning of undefined cells
 	unnamed     bool                  // no names on the axes
+	tree        []analysis.Merge      // dendrogram above the columns, whose leaves are in order; nil: none
 }
 
 // strip shows a category per model.
@@ -42,6 +43,7 @@ const (
 	maxCell     = vg.Length(30)
 	stripWidth  = vg.Length(7)
 	barWidth    = vg.Length(10)
+	treeHeight  = vg.Length(46) // whatever the size of the matrix
 )
 
 // heatmapLayout holds the sizes that follow from the number of models and the length of their names.
@@ -86,6 +88,9 @@ func (h *heatmap) layout() (l heatmapLayout) {
 	}
 	l.width = max(2*margin+l.labelWidth+l.strips+3+l.cell*n+l.bar, 4*vg.Inch)
 	l.top = headingHeight(h.note, l.width) + l.strips + 2
+	if h.tree != nil {
+		l.top += treeHeight
+	}
 	down := vg.Length(0)
 	if labelled {
 		down = widest(h.names, l.labelSize) + 4
@@ -185,6 +190,7 @@ func (h *heatmap) draw(p pen, l heatmapLayout) {
 		p.DrawImage(vg.Rectangle{Min: vg.Point{X: x0, Y: y0}, Max: vg.Point{X: x1, Y: y1}}, enlarge(img, int(math.Ceil(size.Dots(dpi)/float64(n)))))
 	}
 	h.drawBorders(p, column, row)
+	h.drawTree(p, l, column)
 
 	for k, i := range h.order {
 		if !labelled {
@@ -212,6 +218,28 @@ func (h *heatmap) draw(p pen, l heatmapLayout) {
 	}
 	h.drawBar(p, x1+12, y1, min(max(size, 100), 220))
 	h.drawLegends(&p, margin+l.legends, l.width-2*margin)
+}
+
+// drawTree draws the dendrogram: every step is a bracket as high as the distance at which two groups merge.
+func (h *heatmap) drawTree(p pen, l heatmapLayout, column func(int) vg.Length) {
+	if len(h.tree) == 0 {
+		return
+	}
+	foot := p.Max.Y - l.top + l.strips + 4
+	highest := h.tree[len(h.tree)-1].Height
+	at := make([]vg.Point, len(h.order), len(h.order)+len(h.tree))
+	for k, i := range h.order {
+		at[i] = vg.Point{X: column(k) + l.cell/2, Y: foot}
+	}
+	for _, s := range h.tree {
+		a, b := at[s.A], at[s.B]
+		y := foot
+		if highest > 0 {
+			y += (treeHeight - 6) * vg.Length(s.Height/highest)
+		}
+		p.line(0.6, muted, a, vg.Point{X: a.X, Y: y}, vg.Point{X: b.X, Y: y}, b)
+		at = append(at, vg.Point{X: (a.X + b.X) / 2, Y: y})
+	}
 }
 
 // overlap extends each cell below the next one: without it the smoothing of edges leaves pale lines between cells.

@@ -41,6 +41,7 @@ func markdown(r *Run, figs []*figure) ([]byte, error) {
 
 	line("## Similarity\n")
 	picture("figD1_sat_matrix")
+	picture("figD1_sat_matrix_dendrogram")
 	all := analysis.Summarize(r.Pairs)
 	line("Mean over %s of different models: %s, median %s; %d at the floor, %d undefined.\n",
 		plural(all.Pairs, "pair", "pairs"), score(all.Mean), score(all.Median), all.Floored, all.Excluded)

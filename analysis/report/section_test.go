@@ -61,10 +61,13 @@ func TestEverySectionShowsItsFiles(t *testing.T) {
 	invent(t, s, dir)
 	files := studyFiles(s)
 	writeStudies(t, dir, files)
-	if _, err := Write(t.Context(), dir, Options{SkipPNG: true, PDF: true}); err != nil {
+	if _, err := Write(t.Context(), dir, Options{SkipPNG: true, PDF: true, Dendrogram: true}); err != nil {
 		t.Fatal(err)
 	}
 	page, markdown := read(t, dir, "report.html"), read(t, dir, "report.md")
+	if !strings.Contains(page, "fig-figD1_sat_matrix_dendrogram") || len(texts(t, read(t, dir, "figures", "figD1_sat_matrix_dendrogram.svg"))) < 20 {
+		t.Error("no dendrogram")
+	}
 	for name := range files {
 		stem := strings.TrimSuffix(name, ".csv")
 		if read(t, dir, "figures", name) == "" {

@@ -11,9 +11,11 @@ import (
 
 // Options says what Write leaves out or reports.
 type Options struct {
-	SkipPNG  bool              // write no PNG files, which take most of the time
-	PDF      bool              // write the figures as PDF too
-	Progress func(path string) // called after each file; nil: silent
+	SkipPNG bool // write no PNG files, which take most of the time
+	PDF     bool // write the figures as PDF too
+	// Dendrogram adds the similarity matrix in the order of a hierarchical clustering, with its tree.
+	Dendrogram bool
+	Progress   func(path string) // called after each file; nil: silent
 }
 
 // Write reads the run directory and writes figures/*.svg, *.png and *.csv, report.md, report.json and, last,
@@ -36,7 +38,10 @@ func Write(ctx context.Context, runDir string, o Options) (path string, err erro
 		}
 		return nil
 	}
-	figs := figures(r)
+	figs, err := figures(r, o)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", runDir, err)
+	}
 	for _, f := range figs {
 		svg, err := f.SVG()
 		if err != nil {

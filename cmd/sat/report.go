@@ -13,13 +13,16 @@ func reportCommand() *cli.Command {
 		Name:      "report",
 		Usage:     "write figures and report.html again from the result files of a run",
 		ArgsUsage: "RUN",
-		Flags:     []cli.Flag{&cli.BoolFlag{Name: "pdf", Usage: "the figures as PDF too"}},
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "pdf", Usage: "the figures as PDF too"},
+			&cli.BoolFlag{Name: "dendrogram", Usage: "the similarity matrix also in the order of a hierarchical clustering, with its tree"},
+		},
 		Action: func(c *cli.Context) error {
 			dir, err := oneArgument(c, "the folder of a run")
 			if err != nil {
 				return err
 			}
-			path, err := report.Write(c.Context, dir, report.Options{PDF: c.Bool("pdf")})
+			path, err := report.Write(c.Context, dir, report.Options{PDF: c.Bool("pdf"), Dendrogram: c.Bool("dendrogram")})
 			if err != nil {
 				return err
 			}
