@@ -40,4 +40,4 @@ check-report: build
 	@scripts/check-report.sh
 
 clean:
-	rm -rf bin build third_party/env third_party/dev third_party/peers
+	rm -rf bin build third_party/env third_party/dev third_party/peers third_party/timm067

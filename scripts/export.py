@@ -15,11 +15,13 @@ A job file holds one job or a list of them. Fields of a job:
   num_classes, in_chans, input_size ([3,H,W]), mean, std, interpolation, crop_pct      default: what timm says
   alias, timm_0_6_7, components     copied to the manifest
   seed          of the random weights
-  weights       "random" (default) or "pretrained"; checkpoints: a folder to look in, instead of timm's local cache
+  weights       "random" (default): as timm initialises the network; "random, non-degenerate": see satexport/randomise.py;
+                "pretrained": from timm's local cache, or from the folder checkpoints; weight_file: name of the file
+                in timm 0.6.7, which is looked for first
   attention     true: a ViT or DeiT that also returns its attention maps, for Patch-Fool
-  timm_path     a folder that holds another version of timm (the whole job file must agree on it)
 
-Each job runs in a process of its own, so a file does not depend on what was exported before it. Progress is written as
+Each job runs in a process of its own, --workers of them at a time, so a file does not depend on what was exported before
+it. Progress is written as
 one JSON object per line: {"event": "start"|"note"|"done"|"error", "name": ..., ...}. Exit status 1 when a job failed, 2
 for a wrong job file, 130 when interrupted.
 """
@@ -27,6 +29,7 @@ import argparse
 import copy
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -36,10 +39,12 @@ import warnings
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 os.environ["HF_HUB_OFFLINE"] = "1"  # an export never downloads; huggingface_hub reads this when it is imported
 
-from satexport import attention, build, check, fill, initrules, modulefile  # noqa: E402
+from satexport import attention, build, check, fill, initrules, modulefile, pretrained, randomise  # noqa: E402
 
 
 def emit(event, name, **fields):
+    if "message" in fields:  # a line must go out in one piece, since several processes write
+        fields["message"] = fields["message"][-3000:]
     print(json.dumps({"event": event, "name": name, **fields}), flush=True)
 
 
@@ -109,15 +114,19 @@ def export(job, out):
         return net
 
     net, rules = initrules.rules(construct_restored, seed)
-    weights = {"source": "random", "seed": seed}
-    if job.get("weights", "random") == "pretrained":
-        net, weights = build.pretrained(job, construct)
+    source = job.get("weights", "random")
+    weights = {"source": source, "seed": seed}
+    if source == "pretrained":
+        net, weights = pretrained.load(job, construct, lambda message: emit("note", name, message=message))
         build.restore(job, net, timm.__version__)
     for p in net.parameters():
         p.requires_grad_(False)
     net.eval()
     described = describe(job, net)
-    size, classes = described["input_size"], int(net.num_classes)
+    mean, std, size, classes = described["mean"], described["std"], described["input_size"], int(net.num_classes)
+    head = head_parameters(net)
+    if source == randomise.SOURCE:
+        randomise.make(net, rules, head, seed, mean, std, size)
     maps = None
     if job.get("attention"):
         net, maps = attention.expose(net, size)
@@ -131,8 +140,7 @@ def export(job, out):
                              f"{sorted(stored.keys() ^ {r['tensor'] for r in rules})}")
 
     filled = copy.deepcopy(net)
-    mean, std = described["mean"], described["std"]
-    intervals = check.make(filled, rules, head_parameters(filled), mean, std, size)
+    intervals = check.make(filled, rules, head, mean, std, size)
     arrays, exact = check.reference(filled, mean, std, classes, size)
     binary = check.pack(arrays)
 
@@ -168,11 +176,14 @@ def export(job, out):
     text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     modulefile.save(script, path, {modulefile.MANIFEST: text.encode(), modulefile.CHECK: binary})
     emit("done", name, path=path, kind=kind, parameters=sum(p.numel() for p in net.parameters()),
-         bytes=os.path.getsize(path), seconds=round(time.monotonic() - started, 2))
+         bytes=os.path.getsize(path), seconds=round(time.monotonic() - started, 2),
+         peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 KNOWN = {"name", "model", "class", "kwargs", "num_classes", "in_chans", "input_size", "mean", "std", "interpolation",
-         "crop_pct", "alias", "timm_0_6_7", "components", "seed", "weights", "checkpoints", "timm_path", "attention"}
+         "crop_pct", "alias", "timm_0_6_7", "components", "seed", "weights", "checkpoints", "weight_file",
+         "attention"}
+WEIGHTS = ("random", randomise.SOURCE, "pretrained")
 
 
 def validate(job):
@@ -184,30 +195,21 @@ def validate(job):
         raise build.JobError(f"a job needs a name that can be a file name, not {job.get('name')!r}")
     if ("model" in job) == ("class" in job):
         raise build.JobError(f"job {job['name']} needs exactly one of model and class")
-    if job.get("weights", "random") not in ("random", "pretrained"):
-        raise build.JobError(f"job {job['name']}: weights are random or pretrained, not {job['weights']!r}")
+    if job.get("weights", "random") not in WEIGHTS:
+        raise build.JobError(f"job {job['name']}: weights are one of {', '.join(map(repr, WEIGHTS))}, not {job['weights']!r}")
 
 
-def run(job, out):
-    """Runs one job in a child process and reports its end; True when it succeeded."""
+def start(job, out):
+    """Starts one job in a child process."""
     emit("start", job["name"])
-    pid = os.fork()
-    if pid:
-        try:
-            status = os.waitpid(pid, 0)[1]
-        except KeyboardInterrupt:  # sent to this process alone, unless it came from a terminal
-            os.kill(pid, signal.SIGINT)
-            os.waitpid(pid, 0)
-            raise
-        if os.WIFSIGNALED(status):
-            emit("error", job["name"], message=f"the export was killed by signal {os.WTERMSIG(status)}"
-                 + (" (out of memory?)" if os.WTERMSIG(status) == 9 else ""))
-        return status == 0
+    if pid := os.fork():
+        return pid
     code = 1
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         export(job, out)
         code = 0
-    except (build.JobError, initrules.InitError, check.CheckError, OSError, ValueError) as e:
+    except (build.JobError, initrules.InitError, check.CheckError, randomise.DegenerateError, OSError, ValueError) as e:
         emit("error", job["name"], message=str(e))
     except KeyboardInterrupt:
         code = 130
@@ -218,6 +220,35 @@ def run(job, out):
     os._exit(code)
 
 
+def finish(running):
+    """Waits for the first of the running jobs {pid: name} to end; True when it succeeded."""
+    pid, status = os.wait()
+    name = running.pop(pid)
+    if os.WIFSIGNALED(status):
+        emit("error", name, message=f"the export was killed by signal {os.WTERMSIG(status)}"
+             + (" (out of memory?)" if os.WTERMSIG(status) == 9 else ""))
+    return status == 0
+
+
+def run(jobs, out, workers):
+    """Runs the jobs, at most workers at a time; True when all succeeded. A failing one does not stop the others."""
+    running, ok = {}, True
+    try:
+        for job in jobs:
+            if len(running) == workers:
+                ok = finish(running) and ok
+            running[start(job, out)] = job["name"]
+        while running:
+            ok = finish(running) and ok
+    except KeyboardInterrupt:  # sent to this process alone, unless it came from a terminal
+        for pid in running:
+            os.kill(pid, signal.SIGINT)
+        while running:
+            running.pop(os.wait()[0])
+        raise
+    return ok
+
+
 def jobs_of(args):
     if args.job:
         with open(args.job, encoding="utf-8") as f:
@@ -225,7 +256,7 @@ def jobs_of(args):
         return jobs if isinstance(jobs, list) else [jobs]
     job = {"name": args.name, "kwargs": json.loads(args.kwargs), "seed": args.seed, "weights": args.weights}
     given = {"model": args.model, "class": args.cls, "num_classes": args.num_classes, "mean": args.mean, "std": args.std,
-             "checkpoints": args.checkpoints, "timm_path": args.timm_path,
+             "checkpoints": args.checkpoints,
              "input_size": args.input_size and [3, args.input_size, args.input_size]}
     return [job | {k: v for k, v in given.items() if v is not None}]
 
@@ -243,9 +274,10 @@ def main():
     p.add_argument("--mean", type=float, nargs="+")
     p.add_argument("--std", type=float, nargs="+")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--weights", default="random", choices=("random", "pretrained"))
+    p.add_argument("--weights", default="random", choices=WEIGHTS)
     p.add_argument("--checkpoints", help="folder of checkpoint files, instead of timm's local cache")
-    p.add_argument("--timm-path", help="folder that holds another version of timm")
+    p.add_argument("--timm-path", help="folder that holds another version of timm, instead of the installed one")
+    p.add_argument("--workers", type=int, default=1, help="exports that run at the same time")
     args = p.parse_args()
     try:
         jobs = jobs_of(args)
@@ -254,19 +286,15 @@ def main():
         names = [j["name"] for j in jobs]
         if twice := sorted({n for n in names if names.count(n) > 1}):
             raise build.JobError(f"two jobs are named {', '.join(twice)}")
-        paths = {j.get("timm_path") for j in jobs}
-        if len(paths) > 1:
-            raise build.JobError("jobs of one run must use one timm_path")
         warnings.filterwarnings("ignore")  # TorchScript's deprecation, timm's registry: nothing the caller can act on
-        build.import_timm(paths.pop() if paths else None)
+        build.import_timm(args.timm_path)
     except (build.JobError, OSError, json.JSONDecodeError) as e:
         print(f"export: {e}", file=sys.stderr)
         return 2
     try:
-        ok = [run(job, args.out) for job in jobs]  # not all(...): one failure must not stop the others
+        return 0 if run(jobs, args.out, args.workers) else 1
     except KeyboardInterrupt:
         return 130
-    return 0 if all(ok) else 1
 
 
 if __name__ == "__main__":

@@ -72,10 +72,29 @@ python_env() {
   fi
   "$dir/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off --no-deps --require-hashes \
     -r "$requirements" >"$log" 2>&1 || { tail -n 5 "$log" >&2; die "pip could not install $requirements; the whole output is in $log"; }
+  count_downloads "$log"
+  echo "$stamp" >"$dir/.complete"
+}
+
+# count_downloads LOG: adds what pip says it downloaded.
+count_downloads() {
   local mb
-  mb=$(sed -nE 's/.*Downloading .*\(([0-9.]+) (kB|MB|GB)\).*/\1 \2/p' "$log" |
+  mb=$(sed -nE 's/.*Downloading .*\(([0-9.]+) (kB|MB|GB)\).*/\1 \2/p' "$1" |
     awk '{ f = $2 == "kB" ? 0.001 : $2 == "GB" ? 1000 : 1; s += $1 * f } END { printf "%.0f", s }')
   downloaded_mb=$((downloaded_mb + mb))
+}
+
+# old_timm: timm 0.6.7 in a folder that is on nobody's path; the exporter puts it in front of the new one where it must.
+old_timm() {
+  local dir=third_party/timm067 requirements=third_party/requirements-timm067.txt log=build/pip-timm067.log stamp
+  stamp=$(sha256sum <"$requirements" | cut -d' ' -f1)
+  [ -f "$dir/.complete" ] && [ "$(cat "$dir/.complete")" = "$stamp" ] && return
+  say "installing timm 0.6.7 into $dir (log: $log)"
+  rm -rf "$dir"
+  third_party/env/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off --no-deps --require-hashes \
+    --only-binary :all: --no-compile --target "$dir" -r "$requirements" >"$log" 2>&1 ||
+    { tail -n 5 "$log" >&2; die "pip could not install $requirements; the whole output is in $log"; }
+  count_downloads "$log"
   echo "$stamp" >"$dir/.complete"
 }
 
@@ -99,6 +118,7 @@ build_go() {
 
 check_tools
 python_env third_party/env third_party/requirements.txt
+old_timm
 build_shim
 build_go
 for extra in "$@"; do

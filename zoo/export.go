@@ -3,6 +3,7 @@ package zoo
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -31,34 +34,36 @@ type Job struct {
 	Components    map[string]string `json:"components,omitempty"`
 	Heads         int               `json:"heads,omitempty"` // 2: a distilled network gives both of its classifiers
 	Seed          uint64            `json:"seed"`
-	Weights       string            `json:"weights,omitempty"`     // random (default) or pretrained
+	Weights       string            `json:"weights,omitempty"`     // one of the Weights constants; default: WeightsRandom
 	Checkpoints   string            `json:"checkpoints,omitempty"` // folder to look for trained weights in
-	TimmPath      string            `json:"timm_path,omitempty"`   // folder of another version of timm
+	WeightFile    string            `json:"weight_file,omitempty"` // name of the file with them in timm 0.6.7
 	Attention     bool              `json:"attention,omitempty"`   // a ViT or DeiT that also returns its attention maps
+	OldTimm       bool              `json:"-"`                     // needs timm 0.6.7 itself
 }
 
-// ErrNeedsTimm067 reports a network that timm 1.0.31 has not.
+// What a module file is exported with; a manifest records the word as Weights.Source.
+const (
+	WeightsRandom        = "random"                 // as timm initialises the network
+	WeightsNonDegenerate = "random, non-degenerate" // zero gains drawn too, batch normalisation calibrated, head scaled
+	WeightsPretrained    = "pretrained"
+)
+
+// ErrNeedsTimm067 reports a network that timm 1.0.31 has not, and an Exporter without the older version.
 var ErrNeedsTimm067 = errors.New("only timm 0.6.7 has this network")
 
-// Job returns the job that exports the network with random weights. timm067 is a folder that holds timm 0.6.7; it is
-// needed, and used, only for what timm 1.0.31 does not have. The file is called after the timm 0.6.7 name.
-func (e Entry) Job(seed uint64, timm067 string) (Job, error) {
-	j := Job{Name: e.Timm067, Model: e.Timm1031, InputSize: e.InputSize[:], Mean: e.Mean, Std: e.Std,
-		Interpolation: e.Interpolation, CropPct: e.CropPct, Alias: e.Alias, Timm067: e.Timm067, Components: e.Components,
-		Seed: seed}
-	if j.Model == "" {
-		if timm067 == "" {
-			return Job{}, fmt.Errorf("export %s: %w", e.Timm067, ErrNeedsTimm067)
-		}
-		j.Model, j.TimmPath = e.Timm067, timm067
-	}
-	return j, nil
+// Job returns the job that exports the network with random weights, to a file called Name.
+func (e Entry) Job(seed uint64) Job {
+	return Job{Name: e.Name(), Model: cmp.Or(e.Timm1031, e.Timm067), OldTimm: e.Timm1031 == "", InputSize: e.InputSize[:],
+		Mean: e.Mean, Std: e.Std, Interpolation: e.Interpolation, CropPct: e.CropPct, Alias: e.Alias, Timm067: e.Timm067,
+		Components: e.Components, WeightFile: e.WeightFile, Seed: seed}
 }
 
 // Exporter runs scripts/export.py.
 type Exporter struct {
-	Python string // interpreter that has torch and timm
-	Script string // path of export.py
+	Python  string // interpreter that has torch and timm
+	Script  string // path of export.py
+	OldTimm string // folder that holds timm 0.6.7; needed for jobs that say so
+	Workers int    // exports that run at the same time; below 1: one
 }
 
 // ExportEvent is one line of the exporter's progress.
@@ -70,31 +75,29 @@ type ExportEvent struct {
 	Parameters int     `json:"parameters"`
 	Bytes      int64   `json:"bytes"`
 	Seconds    float64 `json:"seconds"`
+	PeakMB     float64 `json:"peak_mb"` // of the memory of the exporting process
 	Message    string  `json:"message"`
 }
 
-// Export writes one module file per job to the folder out. Jobs run one after the other; a failing one does not stop the
-// others. progress, which may be nil, sees every event. The error joins those of all jobs. Jobs that need another version
-// of timm go to a process of their own.
+// Export writes one module file per job to the folder out. A failing job does not stop the others. progress, which may be
+// nil, sees every event. The error joins those of all jobs. Jobs that need timm 0.6.7 go to a process of their own.
 func (x Exporter) Export(ctx context.Context, jobs []Job, out string, progress func(ExportEvent)) error {
-	var paths []string
-	groups := map[string][]Job{}
-	for _, j := range jobs {
-		if _, ok := groups[j.TimmPath]; !ok {
-			paths = append(paths, j.TimmPath)
-		}
-		groups[j.TimmPath] = append(groups[j.TimmPath], j)
+	isOld := func(j Job) bool { return j.OldTimm }
+	old := slices.DeleteFunc(slices.Clone(jobs), func(j Job) bool { return !j.OldTimm })
+	if len(old) > 0 && x.OldTimm == "" {
+		return fmt.Errorf("export %s: %w", old[0].Name, ErrNeedsTimm067)
 	}
 	var failures []error
-	for _, path := range paths {
-		if err := x.run(ctx, groups[path], out, progress); err != nil {
-			failures = append(failures, err)
-		}
+	if now := slices.DeleteFunc(slices.Clone(jobs), isOld); len(now) > 0 {
+		failures = append(failures, x.run(ctx, now, "", out, progress))
+	}
+	if len(old) > 0 && ctx.Err() == nil {
+		failures = append(failures, x.run(ctx, old, x.OldTimm, out, progress))
 	}
 	return errors.Join(failures...)
 }
 
-func (x Exporter) run(ctx context.Context, jobs []Job, out string, progress func(ExportEvent)) error {
+func (x Exporter) run(ctx context.Context, jobs []Job, timmPath, out string, progress func(ExportEvent)) error {
 	folder, err := os.MkdirTemp("", "sat-export-")
 	if err != nil {
 		return fmt.Errorf("export: %w", err)
@@ -109,7 +112,11 @@ func (x Exporter) run(ctx context.Context, jobs []Job, out string, progress func
 		return fmt.Errorf("export: %w", err)
 	}
 
-	command := exec.CommandContext(ctx, x.Python, x.Script, "--job", file, "--out", out)
+	args := []string{x.Script, "--job", file, "--out", out, "--workers", strconv.Itoa(max(1, x.Workers))}
+	if timmPath != "" {
+		args = append(args, "--timm-path", timmPath)
+	}
+	command := exec.CommandContext(ctx, x.Python, args...)
 	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // lets it remove its temporary folder
 	command.WaitDelay = 10 * time.Second
 	var complaints bytes.Buffer

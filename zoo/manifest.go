@@ -69,12 +69,15 @@ type Timm struct {
 
 // Weights says where the weights came from.
 type Weights struct {
-	Source string `json:"source"` // random, pretrained or trained
+	Source string `json:"source"` // one of the Weights constants, or "trained"
 	Seed   uint64 `json:"seed"`   // of random and trained weights
 	Tag    string `json:"tag,omitempty"`
 	File   string `json:"file,omitempty"`
 	Run    string `json:"run,omitempty"` // what trained them
 }
+
+// Random reports whether nothing has trained the weights.
+func (w Weights) Random() bool { return w.Source == WeightsRandom || w.Source == WeightsNonDegenerate }
 
 // InitRule says how one tensor is initialised.
 type InitRule struct {

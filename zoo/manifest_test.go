@@ -62,8 +62,8 @@ func TestRegistry(t *testing.T) {
 			}
 		}
 		for _, name := range []string{e.Timm067, e.Timm1031, e.Alias, strings.ToUpper(e.Timm067)} {
-			if got, err := Lookup(name); name != "" && (err != nil || got.Timm067 != e.Timm067) {
-				t.Errorf("Lookup(%q) = %s, %v", name, got.Timm067, err)
+			if got, err := Lookup(name); name != "" && (err != nil || got.Name() != e.Name()) {
+				t.Errorf("Lookup(%q) = %s, %v", name, got.Name(), err)
 			}
 		}
 	}
@@ -80,18 +80,47 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("Lookup of a misspelled name: %v", err)
 	}
 
-	job, err := e.Job(7, "")
-	if err != nil || job.Name != "dpn107" || job.Model != "dpn107.mx_in1k" || job.Seed != 7 || job.Components["group_conv"] != "Yes" {
-		t.Errorf("job %+v, %v", job, err)
+	job := e.Job(7)
+	if job.Name != "dpn107" || job.Model != "dpn107.mx_in1k" || job.Seed != 7 || job.OldTimm || job.Components["group_conv"] != "Yes" {
+		t.Errorf("job %+v", job)
 	}
 	old, err := Lookup("Xception-65")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := old.Job(0, ""); !errors.Is(err, ErrNeedsTimm067) {
-		t.Errorf("job of a network that timm 1.0.31 lacks: %v", err)
+	job = old.Job(0)
+	if job.Model != "gluon_xception65" || !job.OldTimm || job.WeightFile != "gluon_xception-7015a15c.pth" {
+		t.Errorf("job of a network that timm 1.0.31 lacks: %+v", job)
 	}
-	if job, err := old.Job(0, "elsewhere"); err != nil || job.Model != "gluon_xception65" || job.TimmPath != "elsewhere" {
-		t.Errorf("job %+v, %v", job, err)
+	if err := (Exporter{}).Export(t.Context(), []Job{e.Job(0), job}, t.TempDir(), nil); !errors.Is(err, ErrNeedsTimm067) {
+		t.Errorf("export without timm 0.6.7: %v", err)
+	}
+}
+
+// The groups are as large as the paper says. Five of the 22 downloaded ResNet-50 are not in timm (training.md, 1.1).
+func TestGroups(t *testing.T) {
+	want := map[string]int{"all": 90, "paper": 69, "teachers": 25, "students": 2, "novel": 2, "resnet50-regimes": 17,
+		"vit-s-regimes": 4, "regimes": 21}
+	for _, g := range Groups() {
+		entries, ok, err := InGroup(g.Name)
+		if err != nil || !ok || len(entries) != want[g.Name] {
+			t.Errorf("%s has %d networks, want %d (%v)", g.Name, len(entries), want[g.Name], err)
+		}
+		if _, err := Lookup(g.Name); err == nil {
+			t.Errorf("%s is also the name of a network", g.Name)
+		}
+	}
+	if len(Groups()) != len(want) {
+		t.Errorf("%d groups", len(Groups()))
+	}
+	if _, ok, _ := InGroup("resnet50"); ok {
+		t.Error("resnet50 is a group")
+	}
+	// Regimes are compared at one size, without resizing.
+	regimes, _, _ := InGroup("resnet50-regimes")
+	for _, e := range regimes {
+		if e.InputSize != [3]int{3, 224, 224} {
+			t.Errorf("%s has input size %v", e.Name(), e.InputSize)
+		}
 	}
 }

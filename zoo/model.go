@@ -282,6 +282,17 @@ func (m *Model) Classes() int { return m.classes }
 // Normalization is what the model does to each channel first, (x - mean) / std. The slices must not be modified.
 func (m *Model) Normalization() (mean, std []float32) { return m.mean, m.std }
 
+// Parameters is the number of trainable values.
+func (m *Model) Parameters() int {
+	n := 0
+	for _, t := range m.module.Tensors() {
+		if !t.Buffer {
+			n += t.Elements()
+		}
+	}
+	return n
+}
+
 // Transform is the crop fraction and the interpolation of the model's evaluation transform; 0 and "" when neither the
 // manifest nor the caller gave them.
 func (m *Model) Transform() (cropPct float64, interpolation string) {

@@ -2,9 +2,11 @@ package zoo
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"encoding/csv"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,14 +27,14 @@ var (
 
 // Entry is one network of the registry.
 type Entry struct {
-	Alias         string // as in Table A.1; for networks outside it, a name of the same kind
-	AliasTable2   string // as Table 2 prints it; "" outside the 69
-	Role          string // what the paper uses it for
-	Timm067       string // name in timm 0.6.7
-	Timm1031      string // name and tag of the same weights in timm 1.0.31; "" where it has none
-	WeightFile    string // of timm 0.6.7
-	Match         string // how sure the correspondence is: exact, unsure or none
-	InputSize     [3]int // channels, height, width
+	Alias         string   // as in Table A.1; for networks outside it, a name of the same kind
+	AliasTable2   string   // as Table 2 prints it; "" outside the 69
+	Roles         []string // what the paper uses it for, see Groups
+	Timm067       string   // name in timm 0.6.7; "" where it has none, although the paper downloaded the weights
+	Timm1031      string   // name and tag of the same weights in timm 1.0.31; "" where it has none
+	WeightFile    string   // that timm 0.6.7 points to
+	Match         string   // how sure the correspondence is: exact, unsure or none
+	InputSize     [3]int   // channels, height, width
 	CropPct       float64
 	Interpolation string
 	Mean, Std     []float32
@@ -43,6 +45,50 @@ type Entry struct {
 
 // InPaper reports whether the network is one of the 69 of the main experiment.
 func (e Entry) InPaper() bool { return e.Components != nil }
+
+// Name is the unique name of the network, and that of its module file: the one of timm 0.6.7, or else of timm 1.0.31.
+func (e Entry) Name() string { return cmp.Or(e.Timm067, e.Timm1031) }
+
+// Group is a word for several networks of the registry.
+type Group struct {
+	Name  string
+	Usage string
+	roles []string // an entry with any of them belongs to the group; nil: all do
+}
+
+// Groups lists the words, with the section of the paper that uses the networks.
+func Groups() []Group {
+	return []Group{
+		{"all", "everything in the registry", nil},
+		{"paper", "the 69 of the main experiment (Table A.1)", []string{"paper"}},
+		{"teachers", "the 25 teachers of the distillation study (G.1)", []string{"teacher"}},
+		{"students", "DeiT-Ti with and without distillation token (G.1)", []string{"student"}},
+		{"novel", "stand-ins for a network that is not among the 69 (H)", []string{"novel"}},
+		{"resnet50-regimes", "ResNet-50 as others trained it (E)", []string{"resnet50-regime"}},
+		{"vit-s-regimes", "ViT-S as others trained it (E)", []string{"vit-s-regime"}},
+		{"regimes", "both", []string{"resnet50-regime", "vit-s-regime"}},
+	}
+}
+
+// Has reports whether e belongs to the group.
+func (g Group) Has(e Entry) bool {
+	return g.roles == nil || slices.ContainsFunc(g.roles, func(role string) bool { return slices.Contains(e.Roles, role) })
+}
+
+// InGroup lists the networks that the word group stands for; ok is false if it is not one of Groups.
+func InGroup(group string) (entries []Entry, ok bool, err error) {
+	i := slices.IndexFunc(Groups(), func(g Group) bool { return g.Name == group })
+	if i < 0 {
+		return nil, false, nil
+	}
+	all, err := Entries()
+	for _, e := range all {
+		if Groups()[i].Has(e) {
+			entries = append(entries, e)
+		}
+	}
+	return entries, true, err
+}
 
 type registry struct {
 	entries    []Entry
@@ -103,7 +149,7 @@ func Lookup(name string) (Entry, error) {
 	return Entry{}, &UnknownError{Name: name, Nearest: nearest}
 }
 
-// parseRegistry joins the three tables on the timm 0.6.7 name.
+// parseRegistry joins the three tables: components and names on the timm 0.6.7 name, which all of the 69 have.
 func parseRegistry(models, features, names []byte) (registry, error) {
 	var r registry
 	_, featureRows, err := readTable(features, "timm")
@@ -116,7 +162,7 @@ func parseRegistry(models, features, names []byte) (registry, error) {
 	if err != nil {
 		return r, fmt.Errorf("name table: %w", err)
 	}
-	keys, modelRows, err := readTable(models, "timm_0_6_7")
+	keys, modelRows, err := readTable(models, "timm_0_6_7", "timm_1_0_31")
 	if err != nil {
 		return r, fmt.Errorf("model table: %w", err)
 	}
@@ -141,7 +187,7 @@ func parseRegistry(models, features, names []byte) (registry, error) {
 }
 
 func parseEntry(row map[string]string) (Entry, error) {
-	e := Entry{Alias: row["alias"], Role: row["role"], Timm067: row["timm_0_6_7"], Timm1031: row["timm_1_0_31"],
+	e := Entry{Alias: row["alias"], Roles: strings.Fields(row["roles"]), Timm067: row["timm_0_6_7"], Timm1031: row["timm_1_0_31"],
 		WeightFile: row["weight_file_0_6_7"], Match: row["match"], Interpolation: row["interpolation"]}
 	size := strings.Split(row["input_size"], "x")
 	if len(size) != len(e.InputSize) {
@@ -180,8 +226,9 @@ func parseFloats(text string) ([]float32, error) {
 	return out, nil
 }
 
-// readTable returns the rows of a CSV table by their value in column key, and those values in order.
-func readTable(text []byte, key string) (keys []string, rows map[string]map[string]string, err error) {
+// readTable returns the rows of a CSV table by their key, and the keys in order. The key of a row is its value in the first
+// of the columns that is not empty.
+func readTable(text []byte, columns ...string) (keys []string, rows map[string]map[string]string, err error) {
 	records, err := csv.NewReader(bytes.NewReader(text)).ReadAll()
 	if err != nil {
 		return nil, nil, err
@@ -192,11 +239,15 @@ func readTable(text []byte, key string) (keys []string, rows map[string]map[stri
 		for i, column := range records[0] {
 			row[column] = record[i]
 		}
-		if _, twice := rows[row[key]]; twice || row[key] == "" {
-			return nil, nil, fmt.Errorf("column %s has %q twice or empty", key, row[key])
+		key := ""
+		for _, column := range columns {
+			key = cmp.Or(key, row[column])
 		}
-		keys = append(keys, row[key])
-		rows[row[key]] = row
+		if _, twice := rows[key]; twice || key == "" {
+			return nil, nil, fmt.Errorf("column %s has %q twice or empty", columns[0], key)
+		}
+		keys = append(keys, key)
+		rows[key] = row
 	}
 	return keys, rows, nil
 }

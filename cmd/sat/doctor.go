@@ -45,6 +45,7 @@ func doctor(c *cli.Context) error {
 		memoryFinding(),
 		diskFinding(),
 		exporterFinding(),
+		oldTimmFinding(),
 	}
 	findings = append(findings, torchFindings(want)...)
 	healthy := true
@@ -176,4 +177,13 @@ func exporterFinding() finding {
 		return finding{Name: "exporter", State: "no Python environment at " + filepath.Dir(filepath.Dir(python)), Mend: "make build"}
 	}
 	return finding{Name: "exporter", OK: true, State: python}
+}
+
+// oldTimmFinding looks for timm 0.6.7, which one network of the paper is exported from.
+func oldTimmFinding() finding {
+	dir := run.OldTimm(home())
+	if _, err := os.Stat(filepath.Join(dir, "timm")); errors.Is(err, os.ErrNotExist) {
+		return finding{Name: "timm 0.6.7", State: "not at " + dir, Mend: "make build"}
+	}
+	return finding{Name: "timm 0.6.7", OK: true, State: dir}
 }

@@ -70,7 +70,7 @@ type Subset struct {
 
 // Zoo takes networks of the registry, with their preprocessing and components. They come before those of [[model]].
 type Zoo struct {
-	Names       []string `toml:"names" doc:"timm 0.6.7 names, timm 1.0.31 names or aliases of \"sat zoo list\"; paper: the 69 of the paper; all: every one"`
+	Names       []string `toml:"names" doc:"timm 0.6.7 names, timm 1.0.31 names or aliases of \"sat zoo list\"; or the words of \"sat zoo export\" for several: paper, all, ..."`
 	Weights     string   `toml:"weights" enum:"pretrained random"`
 	Seed        uint64   `toml:"seed" doc:"of random weights; default: the run's seed"`
 	Checkpoints string   `toml:"checkpoints" optional:"yes" doc:"folder of weight files, instead of timm's local cache"`

@@ -63,7 +63,7 @@ func BenchAttack(ctx context.Context, job BenchJob, report func(BenchResult)) er
 		}
 	}
 	if len(jobs) > 0 {
-		if err := Export(ctx, job.Home, jobs, job.Dir, func(string) {}); err != nil {
+		if err := Export(ctx, job.Home, jobs, job.Dir, 1, nil); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,6 +23,9 @@ func ExporterPython(home string) string {
 	return filepath.Join(home, "third_party", "env", "bin", "python")
 }
 
+// OldTimm is the folder with timm 0.6.7, which set-up makes.
+func OldTimm(home string) string { return filepath.Join(home, "third_party", "timm067") }
+
 func script(home, name string) string { return filepath.Join(home, "scripts", name) }
 
 // checkExporter refuses to start what cannot work.
@@ -32,21 +36,40 @@ func checkExporter(home string) error {
 	return nil
 }
 
-// Export has the exporter write NAME.pt into out for every job, and calls done after each.
-func Export(ctx context.Context, home string, jobs []zoo.Job, out string, done func(name string)) error {
-	return export(ctx, home, jobs, out, func(e zoo.ExportEvent) {
-		if e.Event == "done" {
-			done(e.Name)
-		}
-	})
-}
+// ExportWorkers is how many exports may run at the same time on so many cores: one needs one core, and up to 4 GiB for the
+// largest networks of the paper.
+func ExportWorkers(cores int) int { return min(max(1, cores), 4) }
 
-func export(ctx context.Context, home string, jobs []zoo.Job, out string, progress func(zoo.ExportEvent)) error {
+// Export has the exporter write NAME.pt into out for every job, workers of them at a time; progress, which may be nil, sees
+// every event.
+func Export(ctx context.Context, home string, jobs []zoo.Job, out string, workers int, progress func(zoo.ExportEvent)) error {
 	if err := checkExporter(home); err != nil {
 		return err
 	}
-	exporter := zoo.Exporter{Python: ExporterPython(home), Script: script(home, "export.py")}
+	i := slices.IndexFunc(jobs, func(j zoo.Job) bool { return j.OldTimm })
+	if _, err := os.Stat(filepath.Join(OldTimm(home), "timm")); i >= 0 && errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %s needs timm 0.6.7, which is not at %s; \"make build\" in the checkout puts it there", ErrEnvironment,
+			jobs[i].Name, OldTimm(home))
+	}
+	exporter := zoo.Exporter{Python: ExporterPython(home), Script: script(home, "export.py"), OldTimm: OldTimm(home), Workers: workers}
 	return exporter.Export(ctx, jobs, out, progress)
+}
+
+// Exported reports whether file is what an earlier export of the same job wrote.
+func Exported(file string, job zoo.Job) bool {
+	if _, err := os.Stat(file); err != nil {
+		return false
+	}
+	m, err := zoo.ReadManifest(file)
+	if err != nil || m.Name != job.Name || m.Timm.Model != job.Model || m.Weights.Source != job.Weights || m.Attention != job.Attention ||
+		m.Torch != torchVersion {
+		return false
+	}
+	version := timmVersion
+	if job.OldTimm {
+		version = oldTimmVersion
+	}
+	return m.Timm.Version == version && (job.Weights == zoo.WeightsPretrained || m.Weights.Seed == job.Seed)
 }
 
 // prepareImages has the exporter's environment write one of its image folders (data.prepare: "digits" or "photographs"),
@@ -70,14 +93,11 @@ func prepareImages(ctx context.Context, home, what, dir string) error {
 	return nil
 }
 
-// timm067 is the folder in which set-up leaves timm 0.6.7.
-func timm067(home string) string { return filepath.Join(home, "third_party", "timm067") }
-
 // job is what the exporter needs to make the module of m. A natively trained network gets the data's classes.
-func (m *Member) job(home string, classes int) (zoo.Job, error) {
+func (m *Member) job(classes int) zoo.Job {
 	e, d := m.Export, m.Describe
 	if e.Entry != nil {
-		return e.registered(home, d)
+		return e.registered(d)
 	}
 	job := zoo.Job{Name: e.Name, Kwargs: e.Arguments, Interpolation: d.Interpolation, CropPct: d.CropPct,
 		Mean: d.Mean, Std: d.Std, Components: m.Components, Attention: e.Attention, Seed: e.Seed, Heads: e.Heads}
@@ -86,27 +106,29 @@ func (m *Member) job(home string, classes int) (zoo.Job, error) {
 	} else {
 		job.Model = e.Timm
 	}
+	if entry, err := zoo.Lookup(e.Timm); err == nil { // the architecture; what a variant of it takes, timm knows
+		job.Model, job.OldTimm = entry.Job(0).Model, entry.Job(0).OldTimm
+	}
 	if d.Height > 0 {
 		job.InputSize = []int{3, d.Height, d.Width}
 	}
-	if e.Pretrained {
-		job.Weights = "pretrained"
-	}
-	if m.Recipe != nil {
+	switch {
+	case e.Pretrained:
+		job.Weights = zoo.WeightsPretrained
+	case m.Recipe != nil: // training draws its own, by the rules in the file
 		job.NumClasses = classes
+	default:
+		job.Weights = zoo.WeightsNonDegenerate
 	}
-	return job, nil
+	return job
 }
 
 // registered is the job of a network of the registry. d overrides its preprocessing.
-func (e *Network) registered(home string, d zoo.Description) (zoo.Job, error) {
-	job, err := e.Entry.Job(e.Seed, timm067(home))
-	if err != nil {
-		return job, err
-	}
-	job.Name, job.Attention = e.Name, e.Attention
+func (e *Network) registered(d zoo.Description) zoo.Job {
+	job := e.Entry.Job(e.Seed)
+	job.Name, job.Attention, job.Weights = e.Name, e.Attention, zoo.WeightsNonDegenerate
 	if e.Pretrained {
-		job.Weights, job.Checkpoints = "pretrained", e.Checkpoints
+		job.Weights, job.Checkpoints = zoo.WeightsPretrained, e.Checkpoints
 	}
 	if d.Height > 0 {
 		job.InputSize = []int{3, d.Height, d.Width}
@@ -115,7 +137,7 @@ func (e *Network) registered(home string, d zoo.Description) (zoo.Job, error) {
 		job.Mean, job.Std = d.Mean, d.Std
 	}
 	job.CropPct, job.Interpolation = cmp.Or(d.CropPct, job.CropPct), cmp.Or(d.Interpolation, job.Interpolation)
-	return job, nil
+	return job
 }
 
 // export makes the modules that come from timm. Members that differ only by the seed of their training share one.
@@ -127,14 +149,8 @@ func (r *runner) export(ctx context.Context) error {
 		if m.Export == nil {
 			continue
 		}
-		job, err := m.job(r.Home, r.classes)
-		if err != nil {
-			failures = append(failures, Failure{string(StageExport), m.Name, err.Error()})
-			continue
-		}
-		identity := job
-		identity.TimmPath = "" // where timm lies on this machine; its version follows from the network
-		key, err := store.NewKey("export", identity, map[string]string{"exporter": exporterVersion})
+		job := m.job(r.classes)
+		key, err := store.NewKey("export", job, map[string]string{"exporter": exporterVersion})
 		if err != nil {
 			return err
 		}
@@ -164,8 +180,10 @@ func (r *runner) export(ctx context.Context) error {
 	var failed error               // outside the models
 	refused := map[string]string{} // by the name of the file: why
 	exported := 0
-	err := export(ctx, r.Home, jobs, work, func(e zoo.ExportEvent) {
+	err := Export(ctx, r.Home, jobs, work, ExportWorkers(r.Workers*r.Threads), func(e zoo.ExportEvent) {
 		switch e.Event {
+		case "note":
+			r.Progress.Warn(fmt.Sprintf("model %s: %s", e.Name, e.Message))
 		case "error":
 			refused[e.Name] = e.Message
 		case "done":

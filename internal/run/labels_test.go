@@ -91,8 +91,7 @@ func TestRegisteredMembers(t *testing.T) {
 		first.Export.Seed != 3 || first.Export.Pretrained || last.Name != "own" || last.Path != "own.pt" {
 		t.Errorf("first %+v, last %+v", first, last)
 	}
-	job, err := first.job("home", 0)
-	must(t, err)
+	job := first.job(0)
 	if job.Model != "resnet50.a1_in1k" || job.Interpolation != "bicubic" || job.CropPct != 0.95 || job.Seed != 3 {
 		t.Errorf("job %+v", job)
 	}
@@ -106,8 +105,7 @@ func TestRegisteredMembers(t *testing.T) {
 	// A plain name in [[model]] means the same network, with what the table says.
 	spec, err = parse("[[model]]\nname = \"mine\"\ntimm = \"resnet50\"\ncrop_pct = 0.5")
 	must(t, err)
-	job, err = spec.Members[0].job("home", 0)
-	must(t, err)
+	job = spec.Members[0].job(0)
 	if job.Name != "mine" || job.Model != "resnet50.a1_in1k" || job.CropPct != 0.5 || job.Interpolation != "bicubic" {
 		t.Errorf("job %+v", job)
 	}

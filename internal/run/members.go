@@ -11,31 +11,28 @@ import (
 )
 
 // registered resolves [zoo]. Its members are called by their timm 0.6.7 names, which name files and are those of the
-// paper's tables.
+// paper's tables; the few without one by that of timm 1.0.31.
 func registered(c *experiment.Config) ([]Member, error) {
 	if c.Zoo == nil {
 		return nil, nil
 	}
-	entries, err := zoo.Entries()
-	if err != nil {
-		return nil, err
-	}
 	var members []Member
 	seen := map[string]bool{}
 	add := func(e zoo.Entry) {
-		if !seen[e.Timm067] { // "paper" and one of its networks by name
-			seen[e.Timm067] = true
+		if !seen[e.Name()] { // "paper" and one of its networks by name
+			seen[e.Name()] = true
 			members = append(members, registeredMember(c, e))
 		}
 	}
 	for i, name := range c.Zoo.Names {
-		switch name {
-		case "paper", "all":
-			for _, e := range entries {
-				if name == "all" || e.InPaper() {
-					add(e)
-				}
-			}
+		group, ok, err := zoo.InGroup(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range group {
+			add(e)
+		}
+		if ok {
 			continue
 		}
 		e, err := zoo.Lookup(name)
@@ -54,9 +51,9 @@ func registered(c *experiment.Config) ([]Member, error) {
 
 func registeredMember(c *experiment.Config, e zoo.Entry) Member {
 	z := c.Zoo
-	m := Member{Name: e.Timm067, Group: e.Timm067, Seed: z.Seed, Components: e.Components}
+	m := Member{Name: e.Name(), Group: e.Name(), Seed: z.Seed, Components: e.Components}
 	if z.Modules != "" {
-		m.Path, m.Weights = filepath.Join(z.Modules, e.Timm067+".pt"), z.Weights
+		m.Path, m.Weights = filepath.Join(z.Modules, e.Name()+".pt"), z.Weights
 		return m
 	}
 	attention := slices.ContainsFunc([]string{e.Timm067, e.Timm1031, e.Alias}, func(name string) bool { return slices.Contains(z.Attention, name) })

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"sat/analysis/report"
@@ -19,7 +18,7 @@ import (
 
 // exporterVersion is part of the key of exported modules: it goes up when scripts/export.py writes something else for
 // the same job.
-const exporterVersion = "1: torch 2.11.0, timm 1.0.31"
+const exporterVersion = "2: torch 2.11.0, timm 1.0.31"
 
 // componentNames are the columns of features.csv.
 var componentNames = experiment.ComponentNames
@@ -47,10 +46,11 @@ func Versions() map[string]string {
 	return map[string]string{"torch": torchVersion, "timm": timmVersion, "format": fmt.Sprint(schemaVersion)}
 }
 
-// The versions that set-up pins (third_party/requirements.txt); sat doctor shows what is loaded.
+// The versions that set-up pins (third_party/requirements*.txt); sat doctor shows what is loaded.
 const (
-	torchVersion = "2.11.0"
-	timmVersion  = "1.0.31"
+	torchVersion   = "2.11.0"
+	timmVersion    = "1.0.31"
+	oldTimmVersion = "0.6.7"
 )
 
 // runFile is DIR/run.json: everything about a run that its numbers do not depend on, and what a reader needs to know of
@@ -132,7 +132,7 @@ func (r *runner) writeRun(ctx context.Context) error {
 		manifest, err := zoo.ReadManifest(m.module)
 		if err == nil {
 			entry["input_size"] = fmt.Sprintf("%dx%d", manifest.InputSize[1], manifest.InputSize[2])
-			if !strings.HasPrefix(manifest.Weights.Source, "random") {
+			if !manifest.Weights.Random() {
 				file.PathsOnly = false
 			}
 			file.Data["image_size"] = fmt.Sprintf("%dx%d", manifest.InputSize[1], manifest.InputSize[2])

@@ -1,4 +1,4 @@
-"""From a job to a network: timm's create_model, or one of timm's own classes, and the two restorations."""
+"""From a job to a network with random weights: timm's create_model, or one of timm's own classes, and the two restorations."""
 import functools
 import importlib
 import os
@@ -90,50 +90,3 @@ def restore(job, net, version):
     if architecture not in RESTORATIONS or version.startswith("0."):
         return ""
     return RESTORATIONS[architecture](net)
-
-
-def pretrained(job, construct):
-    """The network with trained weights, from a folder of checkpoints (job["checkpoints"]) or from timm's local cache,
-    and a record of where they came from. Nothing is downloaded: it says what is missing instead.
-
-    The weights go through create_model, because that applies the network's own filter of older checkpoints."""
-    timm = sys.modules["timm"]
-    if "class" in job:
-        raise JobError("there are no published weights of a network built from a class")
-    cfg = _config(construct())
-    tag, url, hub = job["model"], cfg.get("url") or "", cfg.get("hf_hub_id") or ""
-    if job.get("num_classes", cfg["num_classes"]) != cfg["num_classes"]:
-        raise JobError(f"the weights of {tag} have {cfg['num_classes']} classes, not {job['num_classes']}")
-    names = [os.path.basename(url)] if url else []
-    names += [tag + extension for extension in (".safetensors", ".pth", ".pth.tar", ".bin", ".npz")]
-    sources = [s for s in (url, f"https://huggingface.co/{hub}" if hub else "") if s]
-    advice = "; get it from " + " or ".join(sources) if sources else ""
-    if folder := job.get("checkpoints"):
-        path = next((p for p in (os.path.join(folder, n) for n in names) if os.path.exists(p)), None)
-        if path is None:
-            raise JobError(f"no weights of {tag} in {folder}: looked for {', '.join(names)}{advice}")
-        # timm 0.6.7, used for one network only, knows no overlay; that network's file needs no filter either.
-        old = timm.__version__.startswith("0.")
-        more = {"checkpoint_path": path} if old else {"pretrained": True, "pretrained_cfg_overlay": {"file": path}}
-        try:
-            return construct(**more), {"source": "pretrained", "tag": tag, "file": os.path.basename(path)}
-        except Exception as e:  # pickle, safetensors and zip readers each have their own kinds
-            raise JobError(f"{path} does not hold the weights of {tag}: {e}") from e
-    cache = os.path.join(_torch_hub_dir(), "checkpoints")
-    if not hub and not (url and os.path.exists(os.path.join(cache, names[0]))):
-        raise JobError(f"the weights of {tag} ({names[0]}) are not in {cache}{advice}, or name a folder of checkpoints")
-    try:
-        return construct(pretrained=True), {"source": "pretrained", "tag": tag, "file": hub or names[0]}
-    except Exception as e:  # huggingface_hub raises a dozen kinds, by version
-        raise JobError(f"the weights of {tag} could not be read from timm's cache ({type(e).__name__}){advice}, "
-                       "or name a folder of checkpoints") from e
-
-
-def _config(net):
-    """timm's description of the weights; a dictionary in every version when it hangs on a network."""
-    return getattr(net, "pretrained_cfg", None) or {}
-
-
-def _torch_hub_dir():
-    import torch
-    return torch.hub.get_dir()

@@ -23,7 +23,7 @@ class CheckError(Exception):
     """A network for which no meaningful check can be made."""
 
 
-def _interval(name, t, rule):
+def interval(name, t, rule):
     """Where the values of parameter t come from."""
     leaf = name.rsplit(".", 1)[-1]
     random = rule["kind"] != "constant"
@@ -60,8 +60,8 @@ def make(net, rules, head, mean, std, size):
     by_name = {r["tensor"]: r for r in rules}
     filler = Filler(net)
     for name, p in net.named_parameters(remove_duplicate=False):
-        filler.put(name, *_interval(name, p, by_name[name]))
-    x = _normalised(torch.from_numpy(fill.images(SEED, BATCHES[-1], *size)), mean, std)
+        filler.put(name, *interval(name, p, by_name[name]))
+    x = normalised(torch.from_numpy(fill.images(SEED, BATCHES[-1], *size)), mean, std)
 
     def calibrate(prefix):
         def hook(module, inputs):
@@ -98,7 +98,7 @@ def _logits(out):
     return out[0] if isinstance(out, tuple) else out
 
 
-def _normalised(x, mean, std):
+def normalised(x, mean, std):
     mean, std = (torch.tensor(v, dtype=torch.float32).to(x.dtype).reshape(1, -1, 1, 1) for v in (mean, std))
     return (x - mean) / std
 
@@ -108,7 +108,7 @@ def _run(net, dtype, mean, std, classes, size):
     out = []
     for n in BATCHES:
         x = torch.from_numpy(fill.images(SEED, n, *size)).to(dtype).requires_grad_(True)
-        logits = _logits(net(_normalised(x, mean, std)))
+        logits = _logits(net(normalised(x, mean, std)))
         if tuple(logits.shape) != (n, classes):
             raise CheckError(f"the network returns {list(logits.shape)} for {n} images and {classes} classes")
         loss = F.cross_entropy(logits, torch.from_numpy(fill.labels(SEED, n, classes)), reduction="sum")
