@@ -1,6 +1,7 @@
 package zoo_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -280,5 +281,75 @@ func TestNonDegenerate(t *testing.T) {
 	model := load(t, filepath.Join(out, "a.pt"), zoo.LoadOptions{Worker: w})
 	if _, err := model.LossGrad(t.Context(), images(2, 32, 32), []int64{0, 1}, nil, 0); err != nil {
 		t.Error(err)
+	}
+}
+
+// In timm 0.6.7: networks with gains and offsets unlike those that timm starts with, what they compute, and their
+// checkpoints. The names of a PoolFormer's tensors are others in timm 1.0.31, whose own filter translates them.
+const oldNetworks = `
+import os, sys
+folder, old = sys.argv[1:]
+sys.path.insert(0, old)
+import torch, timm
+assert timm.__version__ == "0.6.7", timm.__version__
+torch.set_num_threads(1)
+torch.manual_seed(0)
+for name, size in (("dpn107", 64), ("poolformer_m48", 64)):
+    net = timm.create_model(name).eval()
+    with torch.no_grad():
+        for p in net.parameters():
+            if p.ndim < 2:  # gains, layer scales, offsets
+                p.add_(torch.rand(p.shape) * 0.2)
+        x = torch.rand(2, 3, size, size)
+        torch.save({"x": x, "logits": net(x)}, os.path.join(folder, name + ".expected"))
+        torch.save(net.state_dict(), os.path.join(folder, name + ".old.pth"))
+`
+
+// In the exporter's environment: the same weights, read as the exporter reads them.
+const newNetworks = `
+import os, sys
+folder, = sys.argv[1:]
+import torch, timm
+from satexport import build, pretrained
+torch.set_num_threads(1)
+for name, tag in (("dpn107", "dpn107.mx_in1k"), ("poolformer_m48", "poolformer_m48.sail_in1k")):
+    job = {"name": name, "model": tag, "checkpoints": folder, "weight_file": name + ".old.pth"}
+    net, _ = pretrained.load(job, build.constructor(job), print)
+    expected = torch.load(os.path.join(folder, name + ".expected"))
+    differences = []
+    for restored in (False, True):
+        if restored:
+            build.restore(job, net, timm.__version__)
+        with torch.no_grad():
+            differences.append((net.eval()(expected["x"]) - expected["logits"]).abs().max().item())
+    print(name, *differences)
+`
+
+// What timm 1.0.31 computes otherwise than timm 0.6.7 with the same weights, the exporter restores.
+func TestSameFunctionAsOldTimm(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds two large networks in two versions of timm")
+	}
+	x := exporter(t)
+	folder := t.TempDir()
+	python(t, x, oldNetworks, folder, x.OldTimm)
+	output := python(t, x, newNetworks, folder)
+	missing := map[string]bool{"dpn107": true, "poolformer_m48": true}
+	for line := range strings.Lines(output) {
+		var name string
+		var before, after float64
+		if _, err := fmt.Sscan(line, &name, &before, &after); err != nil || !missing[name] {
+			t.Fatalf("%q: %v", line, err)
+		}
+		delete(missing, name)
+		if after != 0 {
+			t.Errorf("%s: logits differ by %g from those of timm 0.6.7", name, after)
+		}
+		if before < 1e-5 {
+			t.Errorf("%s: without the restoration, the logits differ by no more than %g: the test tests nothing", name, before)
+		}
+	}
+	if len(missing) > 0 {
+		t.Errorf("not compared: %v", missing)
 	}
 }
