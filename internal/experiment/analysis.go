@@ -8,16 +8,17 @@ import (
 
 // Analysis holds the analyses. Those whose table is in the file are made.
 type Analysis struct {
-	Clusters    *Clusters    `toml:"clusters"`
-	Keywords    *Keywords    `toml:"keywords"`
-	Importance  *Importance  `toml:"importance"`
-	TSNE        *TSNE        `toml:"tsne"`
-	Ensembles   *Ensembles   `toml:"ensembles"`
-	Training    *Training    `toml:"training"`
-	Novel       *Novel       `toml:"novel"`
-	Choose      *Choose      `toml:"choose"`
-	Sensitivity *Sensitivity `toml:"sensitivity"`
-	Matrices    *Matrices    `toml:"matrices"`
+	Clusters     *Clusters     `toml:"clusters"`
+	Keywords     *Keywords     `toml:"keywords"`
+	Importance   *Importance   `toml:"importance"`
+	TSNE         *TSNE         `toml:"tsne"`
+	Ensembles    *Ensembles    `toml:"ensembles"`
+	Training     *Training     `toml:"training"`
+	Distillation *Distillation `toml:"distillation"`
+	Novel        *Novel        `toml:"novel"`
+	Choose       *Choose       `toml:"choose"`
+	Sensitivity  *Sensitivity  `toml:"sensitivity"`
+	Matrices     *Matrices     `toml:"matrices"`
 }
 
 // Clusters asks for spectral clustering.
@@ -96,6 +97,13 @@ type TrainingSet struct {
 	Models       []string `toml:"models" doc:"names of models, or of [[model]] tables with seeds"`
 }
 
+// Distillation asks which teachers serve the students of the [[set]] tables.
+type Distillation struct {
+	Reference string   `toml:"reference" doc:"model whose similarity to each teacher counts: the paper takes DeiT-S"`
+	Group     string   `toml:"group" enum:"transformer+hybrid transformer transformer+mlp listed" doc:"teachers of the student's architecture, apart from the others"`
+	Listed    []string `toml:"listed" optional:"yes" doc:"the teachers of group listed"`
+}
+
 // Novel asks for one-sided scores, and for the cluster of models that take no part in the clustering.
 type Novel struct {
 	Models  []string `toml:"models" optional:"yes" doc:"names of models to treat as novel: is the cluster found that they are in?"`
@@ -128,6 +136,7 @@ type Matrices struct {
 func (d *decoder) checkAnalysis(c *Config) {
 	d.analysisSeeds(c)
 	d.checkNamedModels(c)
+	d.checkDistillation(c)
 	if i := c.Analysis.Importance; i != nil {
 		d.onlyWhere(i, "analysis.importance")
 	}
@@ -185,6 +194,24 @@ func (d *decoder) analysisSeeds(c *Config) {
 	}
 }
 
+// checkDistillation looks at what [analysis.distillation] needs besides names.
+func (d *decoder) checkDistillation(c *Config) {
+	a := c.Analysis.Distillation
+	if a == nil {
+		return
+	}
+	const path = "analysis.distillation"
+	if !slices.ContainsFunc(c.Sets, func(s Set) bool { return s.Teachers != nil }) {
+		d.atKey(path, "add a [[set]] with teachers = [...]", "no set has teachers")
+	}
+	if a.Reference == "" && !d.noted[join(path, "reference")] {
+		d.atKey(path, `add reference = "MODEL"`, "it does not say to which model the teachers' similarity counts")
+	}
+	if (a.Group == "listed") != (a.Listed != nil) {
+		d.atKey(path, `write group = "listed" and listed = [...] together`, "group listed and listed belong together")
+	}
+}
+
 // checkNamedModels makes sure that the models which analyses name are there.
 func (d *decoder) checkNamedModels(c *Config) {
 	var members, tables []string
@@ -201,6 +228,9 @@ func (d *decoder) checkNamedModels(c *Config) {
 	}
 	if a := c.Analysis.Choose; a != nil {
 		known("analysis.choose.student", a.Student, members)
+	}
+	if a := c.Analysis.Distillation; a != nil {
+		known("analysis.distillation.reference", a.Reference, members)
 	}
 	if a := c.Analysis.Novel; a != nil {
 		for i, name := range a.Models {

@@ -70,6 +70,7 @@ func (r *runner) analyse(ctx context.Context) error {
 		{"t-SNE", a.tsne, r.Analysis.TSNE != nil},
 		{"ensembles", a.ensembles, r.Analysis.Ensembles != nil},
 		{"training sets", a.training, r.Analysis.Training != nil},
+		{"distillation", a.distillation, r.Analysis.Distillation != nil},
 		{"novel models", a.novel, r.Analysis.Novel != nil},
 		{"choice of models", a.choose, r.Analysis.Choose != nil},
 		{"sensitivity", a.sensitivity, r.Analysis.Sensitivity != nil},
@@ -229,7 +230,9 @@ func (a *analyses) training(ctx context.Context) error {
 		sets.Sets = append(sets.Sets, members)
 	}
 	if o.Sets == nil {
-		sets = studies.BySeed(a.sat.Names, a.groups)
+		if sets = a.byTraining(a.sat.Names); len(sets.Sets) == 0 {
+			sets = studies.BySeed(a.sat.Names, a.groups)
+		}
 	}
 	if len(sets.Sets) == 0 {
 		return fmt.Errorf("no two models differ by their seed only: %w", errNotPossible)

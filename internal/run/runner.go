@@ -73,6 +73,7 @@ type runner struct {
 	pool     *pool
 	mu       sync.Mutex // guards out, which workers and the heartbeat share
 	members  []*member  // those that have not failed
+	students []student  // distilled and left out from there on
 	eval     *evaluation
 	labelled *data.Folder // whose classes are the labels; nil if they came from elsewhere
 	out      Outcome

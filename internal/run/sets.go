@@ -2,10 +2,15 @@ package run
 
 import (
 	"cmp"
+	"context"
+	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 
+	"sat/analysis"
 	"sat/internal/experiment"
+	"sat/internal/studies"
 	"sat/internal/train"
 	"sat/torch"
 	"sat/zoo"
@@ -78,6 +83,127 @@ func teacherOf(d *experiment.Distill, t *member) (*train.Teacher, error) {
 		Module: t.module, Describe: describe, Key: string(t.key), Soft: d.Type == "soft", Alpha: d.Alpha, Tau: cmp.Or(d.Tau, 1),
 		Resize: resize, Renormalise: d.Renormalise, Precision: precision,
 	}, nil
+}
+
+// student is a distilled model with its accuracy. Students are trained and evaluated by their training alone: the similarity
+// that the study asks for is that of their teachers.
+type student struct {
+	model, teacher, set string
+	seed                uint64
+	top1                float64 // share of the validation images
+}
+
+// retireStudents takes the students out of the run, once they are trained, and writes the table of all members of sets:
+// models/sets.csv.
+func (r *runner) retireStudents() error {
+	var rows [][]string
+	r.students = nil
+	for _, m := range r.Spec.Members {
+		if m.set == nil {
+			continue
+		}
+		row := []string{m.set.Name, m.Name, m.set.Architecture, diversities[m.set.Diversity], m.Teacher, fmt.Sprint(m.Seed), "trained", "", ""}
+		k := slices.IndexFunc(r.members, func(other *member) bool { return other.Name == m.Name })
+		if k < 0 {
+			row[6] = "failed"
+			for _, f := range r.failures() {
+				if f.Model == m.Name {
+					row[8] = f.Error
+				}
+			}
+			rows = append(rows, row)
+			continue
+		}
+		top1, err := trainedTop1(r.members[k].module)
+		if err != nil {
+			return err
+		}
+		row[7] = analysis.FormatFloat(100 * top1)
+		rows = append(rows, row)
+		if m.Teacher != "" {
+			r.students = append(r.students, student{m.Name, m.Teacher, m.set.Name, m.Seed, top1})
+		}
+	}
+	r.members = slices.DeleteFunc(r.members, func(m *member) bool { return m.Teacher != "" })
+	if rows == nil {
+		return nil
+	}
+	header := []string{"set", "model", "architecture", "diversity", "teacher", "seed", "state", "top1", "failure"}
+	meta := studies.Meta{"schema_version": schemaVersion, "top1": "per cent of the validation images, by the last evaluation of the training"}
+	return studies.WriteTable(filepath.Join(r.Dir, "models", "sets.csv"), meta, header, rows)
+}
+
+// trainedTop1 is the accuracy that a training has written into its module.
+func trainedTop1(path string) (float64, error) {
+	manifest, err := zoo.ReadManifest(path)
+	if err != nil {
+		return 0, err
+	}
+	var run struct {
+		Top1 *float64 `json:"val_top1"`
+	}
+	if err := json.Unmarshal([]byte(manifest.Weights.Run), &run); err != nil || run.Top1 == nil {
+		return 0, fmt.Errorf("%s: its sat.json does not say how accurate the training left it", path)
+	}
+	return *run.Top1, nil
+}
+
+// byTraining lists the sets whose members are compared with each other, as far as they have come through.
+func (r *runner) byTraining(names []string) *studies.TrainingSets {
+	out := &studies.TrainingSets{}
+	for _, s := range r.Sets {
+		if s.Diversity == diversities["distillation"] {
+			continue
+		}
+		members := studies.TrainingMembers{Architecture: s.Architecture, Diversity: s.Diversity}
+		for _, name := range s.Models {
+			if slices.Contains(names, name) {
+				members.Models = append(members.Models, name)
+			}
+		}
+		if len(members.Models) > 1 {
+			out.Sets = append(out.Sets, members)
+		}
+	}
+	return out
+}
+
+// distillation sets the accuracy of students, averaged over their seeds, against the similarity of their teachers to the
+// reference.
+func (a *analyses) distillation(ctx context.Context) error {
+	o := a.Analysis.Distillation
+	top1, count := map[string]float64{}, map[string]int{}
+	for _, s := range a.students {
+		top1[s.teacher] += 100 * s.top1
+		count[s.teacher]++
+	}
+	accuracy, err := studies.ReadAccuracy(filepath.Join(a.Similarity, "accuracy.csv"), a.sat.Names)
+	if err != nil {
+		return err
+	}
+	var students []analysis.Student
+	for i, name := range a.sat.Names {
+		if count[name] == 0 || name == o.Reference {
+			continue
+		}
+		j := slices.Index(a.sat.Names, o.Reference)
+		if j < 0 {
+			return fmt.Errorf("the reference %s is not among the models: %w", o.Reference, errNotPossible)
+		}
+		base := ""
+		for _, m := range a.members {
+			if m.Name == name && m.Components != nil {
+				base = m.Components["base_architecture"]
+			}
+		}
+		students = append(students, analysis.Student{Teacher: name, Base: base, SAT: a.sat.At(i, j),
+			TeacherTop1: accuracy[i], StudentTop1: top1[name] / float64(count[name])})
+	}
+	if len(students) < 3 {
+		return fmt.Errorf("%d teachers with students: %w", len(students), errNotPossible)
+	}
+	return studies.Distillation(ctx, a.Folder, studies.DistillationJob{Students: students, Group: analysis.DistillGroup(o.Group),
+		Options: analysis.DistillOptions{Listed: o.Listed}})
 }
 
 // inOrder lists the members that are trained after those that they learn from.

@@ -56,7 +56,7 @@ func (r *runner) train(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return r.retireStudents()
 }
 
 func (r *runner) trainAll(ctx context.Context, members []*member, sets *trainingSets) error {
