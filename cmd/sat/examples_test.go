@@ -45,6 +45,7 @@ func helpExamples(t *testing.T) []example {
 				t.Errorf("%s has no example of itself: %q", name, c.Description)
 				continue
 			}
+			line, _, _ = strings.Cut(line, "\n") // what follows explains
 			examples = append(examples, example{line, name + " --help"})
 		}
 	}
