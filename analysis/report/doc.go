@@ -40,19 +40,20 @@
 //
 //  1. Write section_NAME.go with a section: an id, a title, a lead, the names of its files, the command that writes them,
 //     and a function read. It reads its files by [Run.analysisTable], which names file, line and column of what is wrong
-//     with them, and returns nil when they are not there: page and report.md then say "not run" and name the files.
+//     with them, and returns nil when they are not there: page and report.md then list it as not run and name the files.
 //  2. Return a content: blocks in reading order (texts, tables, figures, folded parts), which report.html and report.md
 //     both show; values, which are set beside the paper's by the ids of paper.csv; and data for report.json. Figures have
 //     ready forms: scatter (points, line, band, r and p), lineChart (a line per k over N), heatmap. A table with a Stem
 //     is written to figures/ and can be downloaded.
-//  3. Add the variable to sections, the paper's values to paper.csv, and the files to the synthetic zoo of the tests.
+//  3. Add the variable to sections, the paper's values to paper.csv, and the files to package internal/synthetic, whose
+//     runs the tests and scripts/check-report.sh (make check-report: headless Chromium) look at.
 //
 // # Files written
 //
 // report.html is one file that needs no network and works without its script; report.md has the same content as text.
 // figures/ holds each figure as SVG (text stays text), PNG (300 dots per inch), on demand PDF, and the CSV of its numbers;
 // and each table of the paper as CSV. They are named as the paper's outputs, those beyond the paper same_vs_different,
-// spectral_eigenvalues, whitebox_sweep and training_curves. The page embeds the CSV files, large ones compressed; what has
+// spectral_eigenvalues, whitebox_sweep, training_curves and, on demand, figD1_sat_matrix_dendrogram. The page embeds the CSV files, large ones compressed; what has
 // more than 2 MB even so stays beside the page.
 //
 // # Schema of report.json, version 2

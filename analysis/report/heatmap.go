@@ -5,6 +5,7 @@ import (
 	"image"
 	"image/color"
 	"math"
+	"slices"
 	"strconv"
 
 	"gonum.org/v1/plot/vg"
@@ -122,9 +123,9 @@ func (h *heatmap) drawLegends(p *pen, y, width vg.Length) vg.Length {
 		y = legend(p, margin, y, width, "Cluster", items)
 	}
 	if h.second != nil {
-		distinct, colors := colorize(h.secondValues(), architectureColors)
+		colors := h.second.colors()
 		var items []legendItem
-		for _, name := range distinct {
+		for _, name := range h.secondValues() {
 			items = append(items, legendItem{name, colors[name], ""})
 		}
 		y = legend(p, margin, y, width, h.second.title, items)
@@ -138,11 +139,23 @@ func (h *heatmap) drawLegends(p *pen, y, width vg.Length) vg.Length {
 // secondValues lists the categories of the second strip in display order, so that the legend follows the rows.
 func (h *heatmap) secondValues() (values []string) {
 	for _, i := range h.order {
-		if v := h.second.values[i]; v != "" {
+		if v := h.second.values[i]; v != "" && !slices.Contains(values, v) {
 			values = append(values, v)
 		}
 	}
 	return values
+}
+
+// colors gives each category its colour, the same in every order of the models.
+func (s *strip) colors() map[string]color.RGBA {
+	var values []string
+	for _, v := range s.values {
+		if v != "" {
+			values = append(values, v)
+		}
+	}
+	_, colors := colorize(values, architectureColors)
+	return colors
 }
 
 func (h *heatmap) hasMissing() bool {
@@ -208,7 +221,7 @@ func (h *heatmap) draw(p pen, l heatmapLayout) {
 		at += stripWidth + 1
 	}
 	if h.second != nil {
-		_, colors := colorize(h.secondValues(), architectureColors)
+		colors := h.second.colors()
 		h.drawStrip(p, l, at, "architecture", func(i int) (color.RGBA, string) {
 			if c, ok := colors[h.second.values[i]]; ok {
 				return c, ""

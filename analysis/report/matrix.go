@@ -112,7 +112,7 @@ func (m pageMatrix) heads(b *strings.Builder, r *Run, h *heatmap) {
 	}
 	colors := map[string]color.RGBA{}
 	if h.second != nil {
-		_, colors = colorize(h.secondValues(), architectureColors)
+		colors = h.second.colors()
 	}
 	extent := m.cell * float64(m.n)
 	for k, i := range h.order {

@@ -1,16 +1,11 @@
 package report
 
 import (
-	"bytes"
-	"compress/gzip"
 	"embed"
-	"encoding/base64"
 	"fmt"
 	"html/template"
 	"io"
-	"maps"
 	"math"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,29 +64,6 @@ type page struct {
 	HasRanks          bool
 	Data0             DataInfo
 	Pairs             int
-}
-
-// pageSection is a section as the template sees it.
-type pageSection struct {
-	ID, Nav, Title, Lead string
-	Blocks               []*pageBlock
-}
-
-// pageBlock is a block with what only the page adds: the embedded drawing or table.
-type pageBlock struct {
-	block
-	Drawn    *pageFigure
-	Rows     [][]pageCell
-	CSV      download // of the table
-	Inner    []*pageBlock
-	Summary  string // of a folded part
-	Settings bool   // that part holds settings
-}
-
-type pageCell struct {
-	cellText
-	Number bool
-	Mark   template.CSS
 }
 
 type tile struct{ Value, Label string }
@@ -220,34 +192,6 @@ func mustEmbed(name string) template.CSS {
 	return template.CSS(b)
 }
 
-// download is a file that a reader can save from the page.
-type download struct {
-	Name string
-	URL  template.URL
-	Size string // of a file beside the page, "" for one that is inside
-}
-
-// Files above plainCSV are embedded compressed; what is above largestCSV even then stays beside the page, which would
-// else be too large to open with a thousand models.
-const (
-	plainCSV   = 200 << 10
-	largestCSV = 2 << 20
-)
-
-func csvDownload(stem string, content []byte) download {
-	if len(content) <= plainCSV {
-		return download{stem + ".csv", template.URL("data:text/csv;base64," + base64.StdEncoding.EncodeToString(content)), ""}
-	}
-	var packed bytes.Buffer
-	w := gzip.NewWriter(&packed)
-	_, _ = w.Write(content) // a bytes.Buffer takes everything
-	_ = w.Close()
-	if packed.Len() > largestCSV {
-		return download{stem + ".csv", template.URL("figures/" + stem + ".csv"), fmt.Sprintf("%.0f MB, beside this page", float64(len(content))/1e6)}
-	}
-	return download{stem + ".csv.gz", template.URL("data:application/gzip;base64," + base64.StdEncoding.EncodeToString(packed.Bytes())), ""}
-}
-
 func (p *page) fillLegend(r *Run) {
 	lo, hi := satRange(r)
 	const stops = 16
@@ -267,8 +211,8 @@ func (p *page) fillLegend(r *Run) {
 	}
 	if s := r.secondStrip(); s != nil {
 		h := heatmap{order: r.displayOrder(), second: s}
-		distinct, colors := colorize(h.secondValues(), architectureColors)
-		for _, name := range distinct {
+		colors := s.colors()
+		for _, name := range h.secondValues() {
 			p.SecondLegend = append(p.SecondLegend, swatch{template.CSS(hex(colors[name])), name})
 		}
 	}
@@ -277,45 +221,6 @@ func (p *page) fillLegend(r *Run) {
 	for _, q := range r.Pairs {
 		p.HasIntervals = p.HasIntervals || Interval{q.CILo, q.CIHi}.known()
 	}
-}
-
-func (p *page) fillSections(r *Run) {
-	for _, s := range sections {
-		if r.sections[s.id] == nil {
-			p.Missing = append(p.Missing, pageSection{ID: s.id, Title: s.title, Lead: s.missing()})
-			continue
-		}
-		out := pageSection{ID: s.id, Nav: s.nav, Title: s.title, Lead: s.lead}
-		for _, b := range s.shown(r, p.comparisons) {
-			out.Blocks = append(out.Blocks, p.block(b))
-		}
-		p.Sections = append(p.Sections, out)
-	}
-}
-
-func (p *page) block(b block) *pageBlock {
-	out := &pageBlock{block: b}
-	switch {
-	case b.Figure != nil:
-		out.Drawn = p.Figures[b.Figure.Stem]
-	case b.Table != nil:
-		for _, row := range b.Table.Rows {
-			var line []pageCell
-			for k, c := range row {
-				line = append(line, pageCell{c, b.Table.Columns[k].Number, template.CSS(c.Color)})
-			}
-			out.Rows = append(out.Rows, line)
-		}
-		if b.Table.Stem != "" {
-			out.CSV = csvDownload(b.Table.Stem, b.Table.CSV)
-		}
-	case b.Fold != nil:
-		out.Summary, out.Settings = b.Fold.Summary, b.Fold.Summary == settingsSummary
-		for _, inner := range b.Fold.Blocks {
-			out.Inner = append(out.Inner, p.block(inner))
-		}
-	}
-	return out
 }
 
 func (p *page) fillTop(r *Run) {
@@ -559,107 +464,6 @@ func (r *Run) paperScale() bool {
 	epsilon, err := parseEpsilon(r.Info.Attack["epsilon"])
 	return len(r.Models) == 69 && r.Info.Data.Classes == 1000 && r.Info.Data.EvalImages == 5000 &&
 		err == nil && math.Abs(epsilon-8.0/255) < 1e-9 && strings.EqualFold(r.Info.Attack["method"], "pgd") && !r.Info.PathsOnly
-}
-
-func (p *page) fillSettings(r *Run) {
-	a := r.Info.Attack
-	orDash := func(s string) string {
-		if s == "" {
-			return "not recorded"
-		}
-		return s
-	}
-	images, classes := "not recorded", "not recorded"
-	if r.Info.Data.EvalImages > 0 {
-		images = thousands(r.Info.Data.EvalImages)
-	}
-	if r.Info.Data.Classes > 0 {
-		classes = thousands(r.Info.Data.Classes)
-	}
-	p.AttackRows = []comparedSetting{
-		{"models", strconv.Itoa(len(r.Models)), "69"},
-		{"images", images, "5,000 (10 % of the ImageNet validation set)"},
-		{"classes", classes, "1,000"},
-		{"attack", orDash(strings.ToUpper(a["method"])), "PGD"},
-		{"ε", orDash(a["epsilon"]), "8/255"},
-		{"step", orDash(a["step_size"]), "0.1 (3.1875 ε)"},
-		{"steps", orDash(a["steps"]), "50"},
-	}
-	if r.Clusters != nil {
-		p.AttackRows = append(p.AttackRows, comparedSetting{"clusters", strconv.Itoa(r.Clusters.K), "10"})
-	}
-	p.Floor, p.Resamples, p.Level = r.Info.Similarity["floor"], r.Info.Similarity["resamples"], r.Info.Similarity["level"]
-	for _, name := range slices.Sorted(maps.Keys(r.Settings)) {
-		if values := pairsOf(r.Settings[name]); len(values) > 0 {
-			p.Settings = append(p.Settings, settingGroup{name, values})
-		}
-	}
-	p.Versions, p.Machine = pairsOf(r.Info.Versions), pairsOf(r.Info.Machine)
-	d := r.Info.Data
-	for _, kv := range []keyValue{
-		{"experiment", r.Info.Experiment}, {"command", r.Info.Command}, {"data", d.Name}, {"images for training", countText(d.TrainImages)},
-		{"images for evaluation", countText(d.EvalImages)}, {"classes", countText(d.Classes)}, {"image size", d.ImageSize}, {"data digest", d.Digest},
-		{"started", r.Info.Started}, {"finished", r.Info.Finished},
-	} {
-		if kv.Value != "" {
-			p.Setup = append(p.Setup, kv)
-		}
-	}
-	if r.Info.Seed != nil {
-		p.Setup = append(p.Setup, keyValue{"seed", strconv.FormatInt(*r.Info.Seed, 10)})
-	}
-	total := 0.0
-	for _, t := range r.Info.Timings {
-		total += t.Seconds
-		p.Timings = append(p.Timings, timingRow{t.Stage, duration(t.Seconds), countText(t.Units)})
-	}
-	if total > 0 {
-		p.TotalTime = duration(total)
-	}
-}
-
-func countText(n int) string {
-	if n == 0 {
-		return ""
-	}
-	return thousands(n)
-}
-
-func pairsOf[M ~map[string]string](m M) (out []keyValue) {
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, keyValue{k, m[k]})
-	}
-	return out
-}
-
-func (p *page) fillFiles(r *Run, figs []*figure) {
-	add := func(path, what string) { p.Files = append(p.Files, fileRow{path, what}) }
-	add("similarity/sat.csv", "the matrix; the diagonal is the attack's success on its own model")
-	add("similarity/pairs_undirected.csv", "each pair with counts, percentage, SAT, interval and status")
-	add("similarity/pairs.csv", "each ordered pair with counts")
-	add("similarity/self.csv", "counts of the diagonal")
-	add("similarity/accuracy.csv", "top-1 accuracy of each model")
-	for _, s := range sections {
-		if r.sections[s.id] == nil {
-			continue
-		}
-		for _, name := range s.files {
-			if _, err := os.Stat(r.path("analysis", name)); err == nil {
-				add("analysis/"+name, "made the part “"+s.title+"”")
-			}
-		}
-	}
-	if r.Groups != nil {
-		add("analysis/groups.json", "the test of same against different architecture")
-	}
-	if len(r.Sweep) > 0 {
-		add("sweep/sweep.csv", "white-box success by ε and model")
-	}
-	add("report.json", "the numbers of this page for programs")
-	add("report.md", "this report as text")
-	for _, f := range figs {
-		add("figures/"+f.Stem+".svg", f.Title+" (also .csv and .png)")
-	}
 }
 
 // pageTemplate is parsed once; an error here is a mistake in the embedded file, which every test would show.

@@ -28,6 +28,7 @@
 //	sat/internal/run         units of work, their execution and resumption, result files
 //	sat/analysis             scores, intervals, clusters, keywords; numbers in, numbers out
 //	sat/analysis/report      figures and the report, made from result files alone
+//	sat/internal/synthetic   invented runs with planted structure, to try reports on (sat synthetic, a hidden command)
 //
 // # Conventions
 //
