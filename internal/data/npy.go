@@ -20,9 +20,9 @@ import (
 // the elements. github.com/sbinet/npyio reads and writes it too, but its header parser panics on damaged files, and it moves
 // elements one by one through reflection-based code; arrays here are gigabytes and come from strangers.
 
-// Element is a type of array element that files may have here: NumPy's float32, float64, int64 and uint8.
+// Element is a type of array element that files may have here: NumPy's float32, float64, int64, uint8 and float16.
 type Element interface {
-	float32 | float64 | int64 | uint8
+	float32 | float64 | int64 | uint8 | Half
 }
 
 const (
@@ -48,6 +48,8 @@ func descr[T Element]() (string, int) {
 		return "<f8", 8
 	case int64:
 		return "<i8", 8
+	case Half:
+		return "<f2", 2
 	default:
 		return "|u1", 1
 	}
@@ -347,6 +349,10 @@ func decode[T Element](dst []T, src []byte) {
 		for i := range dst {
 			dst[i] = int64(binary.LittleEndian.Uint64(src[8*i:]))
 		}
+	case []Half:
+		for i := range dst {
+			dst[i] = Half(binary.LittleEndian.Uint16(src[2*i:]))
+		}
 	case []uint8:
 		copy(dst, src)
 	}
@@ -366,6 +372,10 @@ func encode[T Element](dst []byte, src []T) {
 	case []int64:
 		for i, v := range src {
 			binary.LittleEndian.PutUint64(dst[8*i:], uint64(v))
+		}
+	case []Half:
+		for i, v := range src {
+			binary.LittleEndian.PutUint16(dst[2*i:], uint16(v))
 		}
 	case []uint8:
 		copy(dst, src)

@@ -73,8 +73,8 @@ type TSNE struct {
 
 // Ensembles asks what ensembles of the models gain.
 type Ensembles struct {
-	Logits    string `toml:"logits" optional:"yes" doc:"folder of NAME.npy, float32 or float16 [N,K], one for each model"`
-	Labels    string `toml:"labels" optional:"yes" doc:"the true classes of these N images, .npy, int64"`
+	Logits    string `toml:"logits" optional:"yes" doc:"folder of NAME.npy, float32 or float16 [N,K], one for each model; default: those that [evaluate] keeps"`
+	Labels    string `toml:"labels" optional:"yes" doc:"the true classes of these N images, .npy, int64; default: theirs"`
 	Average   string `toml:"average" enum:"logit prob" doc:"what an ensemble averages"`
 	Largest   int    `toml:"largest" min:"2" doc:"members of the largest ensembles"`
 	Draws     int    `toml:"draws" min:"1" doc:"ensembles per cell; all, if there are no more"`
@@ -140,8 +140,8 @@ func (d *decoder) checkAnalysis(c *Config) {
 	if i := c.Analysis.Importance; i != nil {
 		d.onlyWhere(i, "analysis.importance")
 	}
-	if e := c.Analysis.Ensembles; e != nil && (e.Logits == "" || e.Labels == "") && !d.noted["analysis.ensembles.logits"] && !d.noted["analysis.ensembles.labels"] {
-		d.atKey("analysis.ensembles", `add logits = "FOLDER" and labels = "Y.npy"`, "[analysis.ensembles] does not say where the logits are")
+	if e := c.Analysis.Ensembles; e != nil && !(e.Logits == "" && e.Labels == "" && c.Evaluate.Logits != "none") && (e.Logits == "" || e.Labels == "") && !d.noted["analysis.ensembles.logits"] && !d.noted["analysis.ensembles.labels"] {
+		d.atKey("analysis.ensembles", `add logits = "FOLDER" and labels = "Y.npy", or keep those of this run with [evaluate] logits = "float32"`, "[analysis.ensembles] does not say where the logits are")
 	}
 	if m := c.Analysis.Matrices; m != nil && m.With == "" && !d.noted["analysis.matrices.with"] {
 		d.atKey("analysis.matrices", `add with = "runs/NAME/similarity/sat.csv"`, "[analysis.matrices] does not say with which matrix to compare")

@@ -126,6 +126,9 @@ func (d *decoder) checkData(c *Config) {
 	case subset.Mode != "all" && !fraction && !count:
 		d.atKey("data.subset", "add fraction = 0.1", "data.subset does not say how many images")
 	}
+	if c.Evaluate.Images == "all" && d.given["data.labels_file"] && subset.Mode != "all" {
+		d.atValue("evaluate.images", "leave it out, or the subset", "labels_file has the labels of the subset, not of all images")
+	}
 	if imagesGiven && d.given["data.subset"] && subset.Mode != "all" {
 		d.atKey("data.subset", "make the subset before writing the array", "a subset is chosen by file names, and data.images has none")
 	}

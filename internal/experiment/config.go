@@ -28,6 +28,7 @@ type Config struct {
 	Models     []Model            `toml:"model"`
 	Sets       []Set              `toml:"set"`
 	Recipes    map[string]*Recipe `toml:"recipe"`
+	Evaluate   Evaluate           `toml:"evaluate"`
 	Attack     Attack             `toml:"attack"`
 	Sweep      Sweep              `toml:"sweep"`
 	Ablation   []Ablation         `toml:"ablation"`
@@ -76,6 +77,12 @@ type Zoo struct {
 	Checkpoints string   `toml:"checkpoints" optional:"yes" doc:"folder of weight files, instead of timm's local cache"`
 	Attention   []string `toml:"attention" optional:"yes" doc:"those of the names whose modules also give their attention, for patchfool"`
 	Modules     string   `toml:"modules" optional:"yes" doc:"folder of finished modules, NAME.pt as \"sat zoo export\" writes them, instead of exporting"`
+}
+
+// Evaluate says what is kept of the clean images beside the subset's predictions.
+type Evaluate struct {
+	Images string `toml:"images" enum:"subset all" doc:"all: predictions, and accuracies, on the whole validation split too"`
+	Logits string `toml:"logits" enum:"none float32 float16" doc:"of these images, as OUT/logits/NAME.npy"`
 }
 
 // Model is one network, or one per seed.

@@ -7,10 +7,11 @@ import "reflect"
 // 50,000 images can show. Planes are those of Somepalli et al., the sizes of the stability study the paper's, adversarial
 // training that of Madry et al. on CIFAR-10.
 var defaults = map[reflect.Type]any{
-	typeOf[Config](): Config{Device: "cpu", Threads: 1, Batch: 64, Precision: "float32"},
-	typeOf[Data]():   Data{Train: "train", Val: "val", Labels: "given", OnBadImage: "stop"},
-	typeOf[Subset](): Subset{Mode: "all"},
-	typeOf[Zoo]():    Zoo{Weights: "pretrained"},
+	typeOf[Config]():   Config{Device: "cpu", Threads: 1, Batch: 64, Precision: "float32"},
+	typeOf[Data]():     Data{Train: "train", Val: "val", Labels: "given", OnBadImage: "stop"},
+	typeOf[Subset]():   Subset{Mode: "all"},
+	typeOf[Evaluate](): Evaluate{Images: "subset", Logits: "none"},
+	typeOf[Zoo]():      Zoo{Weights: "pretrained"},
 	typeOf[Attack](): Attack{
 		Method: "pgd", Epsilon: fraction("8/255"), Norm: "Linf", StepSize: fraction("0.1"), StepUnit: "pixel", Restarts: 1, Select: "last",
 		Loss: "cross-entropy", Target: "none", Targets: 9, Queries: 5000, Survivors: "clean", RNG: "keyed", NaN: "stop",

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -197,11 +198,14 @@ func (a *analyses) ensembleOptions() analysis.ClusterEnsembleOptions {
 // logits opens what the models say to the images of [analysis.ensembles].
 func (a *analyses) logits(ctx context.Context) (*studies.LogitFiles, error) {
 	o := a.Analysis.Ensembles
-	labels, err := data.ReadLabels(ctx, o.Labels)
+	if o.Labels == "" && a.predicted() {
+		return nil, fmt.Errorf("nobody knows the true classes of the images: %w", errNotPossible)
+	}
+	labels, err := data.ReadLabels(ctx, cmp.Or(o.Labels, a.logitLabels()))
 	if err != nil {
 		return nil, err
 	}
-	return studies.OpenLogits(o.Logits, a.sat.Names, labels)
+	return studies.OpenLogits(cmp.Or(o.Logits, a.logitFolder()), a.sat.Names, labels)
 }
 
 func (a *analyses) ensembles(ctx context.Context) error {

@@ -19,6 +19,23 @@
 // training diverges, its file is damaged) is left out from there on and named in the result, and the run ends with
 // ErrPartial; a cause outside the models (a full disk, an interrupt) ends the run at once with everything finished kept.
 //
+// # Memory and batches
+//
+// With a budget (memory) in place of a batch size, every model gets the largest batch of a ladder whose gradient is not
+// slower than a smaller one's and whose measured memory, times the workers, keeps to the budget (batches.go). The choice is
+// made once and kept in batch.json, because results depend on it in the last bits: it is in the keys like a given one.
+// run.json has the most that was resident.
+//
+// # The whole validation set
+//
+// [evaluate] keeps predictions and logits on all validation images beside those of the subset (whole.go): checkpointed
+// in shards, one .npy file per model in the end, streamed, never in memory. Keys of attacks do not depend on it.
+//
+// # Guards
+//
+// Before an attack a model is shown its first images five times, and the attack counts zero gradients and saturated images
+// (guards.go). Both are files of their units; guards.csv and the warnings of the run are made from them each time.
+//
 // # Runs without labels
 //
 // With labels = "predicted" (experiment.PredictedLabels) y_m is model m's own clean prediction: every image is right for
@@ -30,10 +47,13 @@
 //
 //	DIR/experiment.toml   the fully resolved experiment
 //	DIR/run.json          versions, machine, times: everything that may differ between equal runs
+//	DIR/batch.json        the chosen batch sizes and what was measured
+//	DIR/logits/NAME.npy   logits of the images in logit_images.csv, whose labels are in logit_labels.npy
 //	DIR/units/STAGE/      units of work, see store.Unit
 //	DIR/models/NAME/      trained module and learning curve
 //	DIR/boundary/         agreement.csv, agreement_pairs.csv, agreement_groups.csv, planes.json, stability_scores.csv
-//	DIR/similarity/       sat.csv, sat.npy, pairs.csv, pairs_undirected.csv, self.csv, accuracy.csv
+//	DIR/similarity/       sat.csv, sat.npy, pairs.csv, pairs_undirected.csv, self.csv, accuracy.csv,
+//	                      guards.csv, resize_only.csv
 //	DIR/analysis/         what the tables [analysis.NAME] ask for, see package studies; the comparison of groups, SAT beside
 //	                      agreement, stability
 //	DIR/sweep/            the same comparison at other epsilons

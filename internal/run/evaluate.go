@@ -51,7 +51,11 @@ func (r *runner) evaluate(ctx context.Context) error {
 				return r.evaluateModel(ctx, w, m, unit, advance)
 			}})
 	}
-	return r.execute(ctx, StageEvaluate, tasks, skipped, fmt.Sprintf("%d models, %d images", len(r.members), r.eval.Len()))
+	what := fmt.Sprintf("%d models, %d images", len(r.members), r.eval.Len())
+	if err := r.execute(ctx, StageEvaluate, tasks, skipped, what); err != nil {
+		return err
+	}
+	return r.evaluateWhole(ctx)
 }
 
 // readDescriptions leaves out the models whose file does not even say what it is, before images are cut for them.

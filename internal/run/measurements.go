@@ -23,6 +23,7 @@ type measurements struct {
 	Batches       map[string]int    `json:"batches,omitempty"` // where numerics has none for all
 	Clean         []cleanOutcome    `json:"clean"`             // one per model, in the order of the results
 	Settings      []settingOutcome  `json:"settings"`
+	Whole         *wholeOutcome     `json:"whole,omitempty"`
 	Controls      []transferOutcome `json:"controls"` // clean images of the source, resized for the target
 }
 
@@ -68,6 +69,10 @@ func (r *runner) record() error {
 			return err
 		}
 		out.Clean = append(out.Clean, cleanOutcome{m.Name, relative(unit, "pred")})
+	}
+	var err error
+	if out.Whole, err = r.wholeOutcomes(relative); err != nil {
+		return err
 	}
 	for _, s := range r.settings() {
 		outcome := settingOutcome{Attack: s.attack, Sources: s.sources, Attacks: map[string][]string{}}

@@ -198,16 +198,31 @@ func (r *runner) openImages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	onBad, err := data.ParseBadImagePolicy(r.Data.OnBadImage)
+	sets, number, err := r.cut(ctx, folder)
 	if err != nil {
 		return err
 	}
+	if r.Data.LabelsFile == "" && !r.predicted() {
+		r.labelled = folder
+	}
+	for i, m := range r.members {
+		m.images = &setImages{sets[number[i]]}
+	}
+	return r.setEvaluation(sets[0])
+}
+
+// cut loads a folder for every member, each distinct transform once; number says which of the sets is a member's.
+func (r *runner) cut(ctx context.Context, folder *data.Folder) (sets []*data.Set, number []int, err error) {
+	onBad, err := data.ParseBadImagePolicy(r.Data.OnBadImage)
+	if err != nil {
+		return nil, nil, err
+	}
 	var transforms []data.EvalTransform
-	number := make([]int, len(r.members)) // of each member's transform
+	number = make([]int, len(r.members)) // of each member's transform
 	for i, m := range r.members {
 		t, err := m.transform()
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		if number[i] = slices.Index(transforms, t); number[i] < 0 {
 			number[i] = len(transforms)
@@ -215,18 +230,18 @@ func (r *runner) openImages(ctx context.Context) error {
 		}
 	}
 	r.Progress.Begin("images", float64(len(folder.Samples)), 0)
-	sets, err := data.LoadAll(ctx, folder, transforms, data.LoadOptions{
+	sets, err = data.LoadAll(ctx, folder, transforms, data.LoadOptions{
 		OnBad: onBad, CacheDir: r.imageCache(),
 		Progress: func(int, int) { r.Progress.Advance(1, "") },
 		Warn:     func(message string) { r.warn("%s", message) },
 	})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	for _, set := range sets {
 		r.closers = append(r.closers, set.Close)
 		if err := r.relabel(ctx, set); err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
 	if skipped := sets[0].Skipped; len(skipped) > 0 {
@@ -236,13 +251,7 @@ func (r *runner) openImages(ctx context.Context) error {
 		r.Progress.Say("  the image decoder warned %d times, of extra bytes or odd markers, and went on", n)
 	}
 	r.Progress.End(fmt.Sprintf("%d images, %d transforms", sets[0].N, len(sets)))
-	if r.Data.LabelsFile == "" && !r.predicted() {
-		r.labelled = folder
-	}
-	for i, m := range r.members {
-		m.images = &setImages{sets[number[i]]}
-	}
-	return r.setEvaluation(sets[0])
+	return sets, number, nil
 }
 
 // relabel applies labels_file, or takes the labels away.

@@ -75,6 +75,7 @@ type runner struct {
 	members  []*member  // those that have not failed
 	students []student  // distilled and left out from there on
 	eval     *evaluation
+	whole    *wholeSet    // nil unless [evaluate] asks for it
 	labelled *data.Folder // whose classes are the labels; nil if they came from elsewhere
 	out      Outcome
 	meter    memoryMeter

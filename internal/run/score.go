@@ -50,6 +50,12 @@ func (r *runner) similarity(ctx context.Context) error {
 			for k, name := range counts.Models {
 				accuracies = append(accuracies, accuracy{model: name, n: counts.Images, correct: counts.NBoth[k][k], unknown: r.predicted()})
 			}
+			if m.Whole != nil {
+				if accuracies, err = r.wholeAccuracies(m.Whole); err != nil {
+					return err
+				}
+			}
+			r.judgeAccuracies(accuracies)
 			dir = r.Similarity
 			if r.Scores.Bootstrap > 0 {
 				o := analysis.BootstrapOptions{Resamples: r.Scores.Bootstrap, Seed: r.Scores.Seed}

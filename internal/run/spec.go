@@ -31,6 +31,7 @@ type Spec struct {
 	Memory    int64 // the most that may be resident, in bytes; 0: no limit, and Batch must be given
 
 	Data       experiment.Data
+	Evaluate   experiment.Evaluate
 	Members    []Member
 	Sets       []Set
 	Attack     Attack
@@ -95,7 +96,7 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 		Name: c.Name, Title: c.Report.Title, Experiment: file, Resolved: c.Resolved(),
 		Dir: c.Out, Similarity: filepath.Join(c.Out, "similarity"), Agreement: filepath.Join(c.Out, "boundary"), Seed: c.Seed,
 		Device: device, Precision: precision, Threads: c.Threads, Batch: c.Batch, Memory: int64(c.Memory),
-		Workers: c.Workers, Data: c.Data, Transfer: c.Transfer, Scores: c.Similarity, Analysis: c.Analysis, PaperValue: c.Report.Paper,
+		Workers: c.Workers, Data: c.Data, Evaluate: c.Evaluate, Transfer: c.Transfer, Scores: c.Similarity, Analysis: c.Analysis, PaperValue: c.Report.Paper,
 	}
 	if s.Workers == 0 {
 		s.Workers = max(1, runtime.NumCPU()/s.Threads)
