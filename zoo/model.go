@@ -143,6 +143,9 @@ func Load(ctx context.Context, path string, o LoadOptions) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load model %s: %w", path, err)
 	}
+	if o.Precision != torch.Float32 && o.Precision != torch.BFloat16 {
+		return nil, fmt.Errorf("load model %s: precision %s: want float32 or bfloat16", path, o.Precision)
+	}
 	m := &Model{worker: o.Worker, device: o.Device, resize: filter, antialias: o.Resize.Antialias}
 	if m.worker == nil {
 		w, err := torch.NewWorker()
@@ -190,6 +193,11 @@ func (m *Model) load(ctx context.Context, s *torch.Scope, path string, o LoadOpt
 	}
 	if err != nil {
 		return err
+	}
+	if o.Precision != torch.Float32 {
+		if err := m.module.To(m.device, o.Precision); err != nil {
+			return err
+		}
 	}
 	if o.Warn != nil {
 		for _, w := range m.verified.Warnings {
