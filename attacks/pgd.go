@@ -195,22 +195,15 @@ func (p PGD) run(ctx context.Context, model Model, x, start Batch, y []int64, id
 	if classes < p.Loss.Classes() {
 		return Result{}, fmt.Errorf("pgd: loss %v needs %d classes, the model has %d", p.Loss, p.Loss.Classes(), classes)
 	}
-	if progress == nil {
-		progress = func(int, int) {}
-	}
-	r := &pgdRun{
-		PGD: p, model: model, x: x, y: y, ids: ids, progress: progress,
-		out: Result{Adversarial: start.Clone(), Clean: clean, Predicted: make([]int64, x.N), Fooled: make([]bool, x.N),
-			Correct: make([]bool, x.N)},
-		loss: make([]float64, x.N), saturated: make([]bool, x.N), zeroGrad: make([]bool, x.N),
-	}
+	r := newPGDRun(p, model, x, start, y, ids, progress)
+	r.out.Clean = clean
 	if r.out.Targets, err = p.Target.choose(logits, y, ids, p.Seed); err != nil {
 		return Result{}, fmt.Errorf("pgd: %w", err)
 	}
 	if p.Target != Untargeted {
 		r.y = r.out.Targets
 	}
-	if r.steps, err = p.channelSteps(model, x.C); err != nil {
+	if r.stepSizes, err = p.channelSteps(model, x.C); err != nil {
 		return Result{}, fmt.Errorf("pgd: %w", err)
 	}
 	for i := range clean {
@@ -222,8 +215,7 @@ func (p PGD) run(ctx context.Context, model Model, x, start Batch, y []int64, id
 			return Result{}, err
 		}
 	}
-	r.out.SaturatedImages, r.out.ZeroGradImages = count(r.saturated), count(r.zeroGrad)
-	return r.out, nil
+	return r.result(), nil
 }
 
 // channelSteps are the steps in pixel space, one per channel.
@@ -252,38 +244,41 @@ func (p PGD) channelSteps(model Model, channels int) ([]float32, error) {
 // pgdRun is one call of Run. Per-image state is indexed by the position in the input.
 type pgdRun struct {
 	PGD
-	model    Model
-	x        Batch
-	y        []int64 // labels to leave or classes to reach
-	ids      []string
-	progress Progress
-	steps    []float32 // in pixel space, by channel
+	model     Model
+	x         Batch
+	y         []int64 // labels to leave or classes to reach
+	ids       []string
+	progress  Progress
+	stepSizes []float32 // in pixel space, by channel
 
 	out                 Result
 	loss                []float64 // s times the loss of the image kept in out, for BestLoss
 	saturated, zeroGrad []bool
 }
 
+func newPGDRun(p PGD, model Model, x, start Batch, y []int64, ids []string, progress Progress) *pgdRun {
+	if progress == nil {
+		progress = func(int, int) {}
+	}
+	return &pgdRun{
+		PGD: p, model: model, x: x, y: y, ids: ids, progress: progress,
+		out: Result{Adversarial: start.Clone(), Predicted: make([]int64, x.N), Fooled: make([]bool, x.N),
+			Correct: make([]bool, x.N)},
+		loss: make([]float64, x.N), saturated: make([]bool, x.N), zeroGrad: make([]bool, x.N),
+	}
+}
+
+// result completes the counts.
+func (r *pgdRun) result() Result {
+	r.out.SaturatedImages, r.out.ZeroGradImages = count(r.saturated), count(r.zeroGrad)
+	return r.out
+}
+
 // restart runs T steps on the images that still need it and keeps what the selection asks for.
 func (r *pgdRun) restart(ctx context.Context, start Batch, restart int) error {
-	a := newActive(r.x, start, r.y, r.Momentum > 0)
-	if restart > 0 && r.Select != BestLoss {
-		a.drop(func(k int) bool { return r.out.Fooled[a.index[k]] }, nil)
-	}
-	if r.RandomStart {
-		r.randomStart(a, restart)
-	}
-	for step := range r.Steps {
-		if a.x.N == 0 {
-			break
-		}
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("pgd step %d: %w", step, err)
-		}
-		if err := r.step(ctx, a); err != nil {
-			return fmt.Errorf("pgd step %d: %w", step, err)
-		}
-		r.progress(restart*r.Steps+step+1, r.Restarts*r.Steps)
+	a, err := r.steps(ctx, start, restart)
+	if err != nil {
+		return err
 	}
 	if a.x.N > 0 {
 		if err := r.last(ctx, a, restart); err != nil {
@@ -292,6 +287,44 @@ func (r *pgdRun) restart(ctx context.Context, start Batch, restart int) error {
 	}
 	r.progress((restart+1)*r.Steps, r.Restarts*r.Steps)
 	return nil
+}
+
+// steps runs T steps on the images that still need it and returns those that are active after them, with x_T.
+func (r *pgdRun) steps(ctx context.Context, start Batch, restart int) (*active, error) {
+	a := newActive(r.x, start, r.y, r.Momentum > 0)
+	if restart > 0 && r.Select != BestLoss {
+		a.drop(func(k int) bool { return r.out.Fooled[a.index[k]] }, nil)
+	}
+	if r.RandomStart {
+		r.randomStart(a, restart)
+	}
+	one := func() error { return r.step(ctx, a) }
+	resident, err := r.startResident(ctx, a)
+	if err != nil {
+		return nil, fmt.Errorf("pgd: %w", err)
+	}
+	if resident != nil {
+		defer resident.Close()
+		one = func() error { return r.residentStep(ctx, a, resident) }
+	}
+	for step := range r.Steps {
+		if a.x.N == 0 {
+			break
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("pgd step %d: %w", step, err)
+		}
+		if err := one(); err != nil {
+			return nil, fmt.Errorf("pgd step %d: %w", step, err)
+		}
+		r.progress(restart*r.Steps+step+1, r.Restarts*r.Steps)
+	}
+	if resident != nil {
+		if a.adv.Pixels, err = resident.Images(ctx); err != nil {
+			return nil, fmt.Errorf("pgd, last iterate: %w", err)
+		}
+	}
+	return a, nil
 }
 
 // step looks at x_t (a.adv), keeps it where the selection says so, and replaces it by x_{t+1}.
@@ -335,13 +368,13 @@ func (r *pgdRun) step(ctx context.Context, a *active) error {
 func (r *pgdRun) stepLinf(a *active, direction []float32) {
 	eps, descend := float32(r.Epsilon), r.Target != Untargeted
 	if !r.NormalizedStep {
-		stepLinf(a.adv.Pixels, a.x.Pixels, direction, r.steps[0], eps, descend)
+		stepLinf(a.adv.Pixels, a.x.Pixels, direction, r.stepSizes[0], eps, descend)
 		return
 	}
 	plane := a.x.H * a.x.W
 	for k := range a.x.N * a.x.C {
 		from, to := k*plane, (k+1)*plane
-		stepLinf(a.adv.Pixels[from:to], a.x.Pixels[from:to], direction[from:to], r.steps[k%a.x.C], eps, descend)
+		stepLinf(a.adv.Pixels[from:to], a.x.Pixels[from:to], direction[from:to], r.stepSizes[k%a.x.C], eps, descend)
 	}
 }
 

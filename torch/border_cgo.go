@@ -6,6 +6,7 @@ package torch
 #cgo CFLAGS: -I${SRCDIR}/csrc
 #cgo LDFLAGS: -L${SRCDIR}/../build -lsat_torch -Wl,-rpath,$ORIGIN/../build -Wl,-rpath,${SRCDIR}/../build
 #include <stdlib.h>
+#include "st_attack.h"
 #include "st_optimizer.h"
 #include "st_train.h"
 */
@@ -25,11 +26,13 @@ type (
 	tensorHandle    unsafe.Pointer
 	moduleHandle    unsafe.Pointer
 	optimizerHandle unsafe.Pointer
+	attackHandle    unsafe.Pointer
 )
 
 func tensorC(h tensorHandle) *C.st_tensor          { return (*C.st_tensor)(h) }
 func moduleC(h moduleHandle) *C.st_module          { return (*C.st_module)(h) }
 func optimizerC(h optimizerHandle) *C.st_optimizer { return (*C.st_optimizer)(h) }
+func attackC(h attackHandle) *C.st_sign_attack     { return (*C.st_sign_attack)(h) }
 func deviceC(d Device) C.st_device {
 	return C.st_device{_type: C.int32_t(d.Type), index: C.int32_t(d.Index)}
 }
@@ -418,6 +421,10 @@ func borderModuleTo(h moduleHandle, d Device, dtype DType) error {
 	return check(C.st_module_to(moduleC(h), deviceC(d), C.int32_t(dtype)))
 }
 
+func borderModuleChannelsLast(h moduleHandle, on bool) error {
+	return check(C.st_module_channels_last(moduleC(h), boolC(on)))
+}
+
 func borderModuleZeroGrad(h moduleHandle) error { return check(C.st_module_zero_grad(moduleC(h))) }
 
 func borderModuleClip(h moduleHandle, max float64) (float64, error) {
@@ -512,6 +519,38 @@ func borderModuleScaleGrad(h moduleHandle, factor float64) (bool, error) {
 func borderModuleAverage(average, m moduleHandle, decay float64) error {
 	return check(C.st_module_average(moduleC(average), moduleC(m), C.double(decay)))
 }
+
+func borderSignAttackNew(m moduleHandle, clean, start, labels tensorHandle, o SignOptions) (attackHandle, error) {
+	var pinner runtime.Pinner
+	defer pinner.Unpin()
+	options := C.st_sign_options{
+		loss_kind: C.int32_t(o.Loss), step_size: C.double(o.StepSize), epsilon: C.double(o.Epsilon),
+		descend: boolC(o.Descend), capture: boolC(o.Capture), by_operations: boolC(o.ByOperations),
+	}
+	var out *C.st_sign_attack
+	e := C.st_sign_attack_new(moduleC(m), tensorC(clean), tensorC(start), tensorC(labels),
+		normalisationC(&pinner, o.Mean, o.Std), options, &out)
+	if err := check(e); err != nil {
+		return nil, err
+	}
+	return attackHandle(out), nil
+}
+
+func borderSignAttackStep(h attackHandle) (logits, verdicts tensorHandle, err error) {
+	var z, v *C.st_tensor
+	if err := check(C.st_sign_attack_step(attackC(h), &z, &v)); err != nil {
+		return nil, nil, err
+	}
+	return tensorHandle(z), tensorHandle(v), nil
+}
+
+func borderSignAttackImages(h attackHandle) (tensorHandle, error) {
+	var out *C.st_tensor
+	e := C.st_sign_attack_images(attackC(h), &out)
+	return checkTensor(e, out)
+}
+
+func borderSignAttackFree(h attackHandle) { C.st_sign_attack_free(attackC(h)) }
 
 func borderOptimizerNew(m moduleHandle, c OptimizerConfig) (optimizerHandle, error) {
 	var pinner runtime.Pinner

@@ -13,6 +13,7 @@ type (
 	tensorHandle    unsafe.Pointer
 	moduleHandle    unsafe.Pointer
 	optimizerHandle unsafe.Pointer
+	attackHandle    unsafe.Pointer
 )
 
 func borderVersions() (abi int, built, loaded string, err error) { return 0, "", "", ErrUnavailable }
@@ -91,6 +92,7 @@ func borderModuleSet(moduleHandle, string, tensorHandle) error         { return 
 func borderModuleTrain(moduleHandle, bool) error                       { return ErrUnavailable }
 func borderModuleRequiresGrad(moduleHandle, bool) error                { return ErrUnavailable }
 func borderModuleTo(moduleHandle, Device, DType) error                 { return ErrUnavailable }
+func borderModuleChannelsLast(moduleHandle, bool) error                { return ErrUnavailable }
 func borderModuleZeroGrad(moduleHandle) error                          { return ErrUnavailable }
 func borderModuleClip(moduleHandle, float64) (float64, error)          { return 0, ErrUnavailable }
 
@@ -112,6 +114,17 @@ func borderModuleBackward(_ moduleHandle, _, _, _ tensorHandle, _ BackwardOption
 
 func borderModuleScaleGrad(moduleHandle, float64) (bool, error)     { return false, ErrUnavailable }
 func borderModuleAverage(moduleHandle, moduleHandle, float64) error { return ErrUnavailable }
+
+func borderSignAttackNew(_ moduleHandle, _, _, _ tensorHandle, _ SignOptions) (attackHandle, error) {
+	return nil, ErrUnavailable
+}
+
+func borderSignAttackStep(attackHandle) (logits, verdicts tensorHandle, err error) {
+	return nil, nil, ErrUnavailable
+}
+
+func borderSignAttackImages(attackHandle) (tensorHandle, error) { return nil, ErrUnavailable }
+func borderSignAttackFree(attackHandle)                         {}
 
 func borderOptimizerNew(moduleHandle, OptimizerConfig) (optimizerHandle, error) {
 	return nil, ErrUnavailable

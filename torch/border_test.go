@@ -81,6 +81,7 @@ func borderCalls(h tensorHandle, m moduleHandle) map[string]func() error {
 		"st_module_train":          func() error { return borderModuleTrain(nil, true) },
 		"st_module_requires_grad":  func() error { return borderModuleRequiresGrad(nil, true) },
 		"st_module_to":             func() error { return borderModuleTo(m, CPU, Int64) },
+		"st_module_channels_last":  func() error { return borderModuleChannelsLast(nil, true) },
 		"st_module_zero_grad":      func() error { return borderModuleZeroGrad(nil) },
 		"st_module_clip_grad_norm": func() error { _, err := borderModuleClip(m, 1); return err }, // no gradients
 
@@ -96,6 +97,11 @@ func borderCalls(h tensorHandle, m moduleHandle) map[string]func() error {
 		},
 		"st_module_scale_grad": func() error { _, err := borderModuleScaleGrad(nil, 1); return err },
 		"st_module_average":    func() error { return borderModuleAverage(m, nil, 0.5) },
+
+		"st_sign_attack_new":    func() error { _, err := borderSignAttackNew(m, h, h, h, SignOptions{}); return err }, // no images
+		"st_sign_attack_step":   func() error { _, _, err := borderSignAttackStep(nil); return err },
+		"st_sign_attack_images": func() error { return second(borderSignAttackImages(nil)) },
+		"st_sign_attack_free":   ignore(func() { borderSignAttackFree(nil) }),
 
 		"st_optimizer_new":       func() error { _, err := borderOptimizerNew(m, badGroups); return err },
 		"st_optimizer_step":      func() error { return borderOptimizerStep(nil, 1) },
@@ -130,6 +136,7 @@ func TestEveryExportedFunctionRefusesBadArguments(t *testing.T) {
 		"st_abi_version": true, "st_torch_build_version": true, "st_torch_version": true, "st_bytes_free": true,
 		"st_live_handles": true, "st_describe": true, "st_malloc_trim": true, "st_manual_seed": true,
 		"st_generator_state": true, "st_tensor_free": true, "st_module_free": true, "st_optimizer_free": true,
+		"st_sign_attack_free": true,
 	}
 	live := LiveHandles()
 	for _, name := range exported(t) {

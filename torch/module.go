@@ -295,6 +295,19 @@ func (m *Module) To(d Device, dtype DType) error {
 	return m.describe()
 }
 
+// SetChannelsLast says how images, filters and feature maps lie in memory: pixel by pixel (NHWC) or, as after loading,
+// channel by channel (NCHW). Tensors keep their shapes; only speed and rounding differ. Convolutions gain from it.
+func (m *Module) SetChannelsLast(on bool) error {
+	if err := m.enter("set channels last"); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	if err := borderModuleChannelsLast(m.handle, on); err != nil {
+		return m.wrap("set channels last", err)
+	}
+	return nil
+}
+
 // ZeroGrad drops the gradients of the parameters.
 func (m *Module) ZeroGrad() error {
 	if err := m.enter("zero gradients"); err != nil {

@@ -82,6 +82,9 @@ func (t Tensor) Float64s() ([]float64, error) { return copyOut[float64](t, Float
 // Int64s copies t, which must hold int64, out in row-major order.
 func (t Tensor) Int64s() ([]int64, error) { return copyOut[int64](t, Int64) }
 
+// Int32s copies t, which must hold int32, out in row-major order.
+func (t Tensor) Int32s() ([]int32, error) { return copyOut[int32](t, Int32) }
+
 // Uint8s copies t, which must hold uint8, out in row-major order.
 func (t Tensor) Uint8s() ([]uint8, error) { return copyOut[uint8](t, Uint8) }
 
@@ -95,7 +98,7 @@ func (t Tensor) CopyFloat32s(dst []float32) error {
 }
 
 type element interface {
-	float32 | float64 | int64 | uint8
+	float32 | float64 | int64 | int32 | uint8
 }
 
 func copyOut[T element](t Tensor, dtype DType) ([]T, error) {

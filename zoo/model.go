@@ -412,7 +412,7 @@ func (m *Model) gradOptions() torch.GradOptions {
 }
 
 func (m *Model) upload(s *torch.Scope, x attacks.Batch) torch.Tensor {
-	return s.ToDevice(s.FromFloat32(x.Pixels, x.N, x.C, x.H, x.W), m.device)
+	return s.ToDevice(tensorOf(s, x), m.device)
 }
 
 // forward returns the logits [n,K] of images on the model's device.

@@ -118,9 +118,13 @@ func (r *runner) attackShard(ctx context.Context, w *torch.Worker, a Attack, m *
 				}
 				progress := proportional(perImage*float64(len(batch)), advance)
 				var result attacks.Result
-				if whole {
+				pgd, plain := a.Attacker.(attacks.PGD)
+				switch {
+				case whole:
 					result, err = r.resumable(ctx, auto, model, x, y, header, unit.File(r.units(), "state"), progress)
-				} else {
+				case plain && pgd.ImagesAlone(): // clean predictions are known, those on the result are the transfer stage's
+					result, err = pgd.Images(ctx, model, x, y, ids, progress)
+				default:
 					result, err = a.Run(ctx, model, x, y, ids, progress)
 				}
 				if err != nil {

@@ -1,39 +1,42 @@
 // Forward passes and gradients.
+#include <ATen/core/Reduction.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
+#include <c10/core/InferenceMode.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "module.hpp"
 
-using namespace sat;
+namespace sat {
 
-namespace {
-
-at::Tensor per_channel(const float* values, int32_t n, const at::Tensor& like) {
-  return at::tensor(at::ArrayRef<float>(values, n)).to(like.options()).view({1, n, 1, 1});
-}
-
-at::Tensor normalise(const at::Tensor& x, const st_normalisation& norm) {
-  if (norm.channels == 0) return x;
+Normalisation::Normalisation(const st_normalisation& norm, const at::Tensor& x) {
+  require(x.is_floating_point(), "the images are not floating-point numbers");
+  if (norm.channels == 0) return;
   require(norm.channels > 0 && norm.mean != nullptr && norm.std != nullptr, "bad normalisation");
   require(x.dim() == 4 && x.size(1) == norm.channels,
           "the images are not [N," + std::to_string(norm.channels) + ",H,W] as the normalisation needs");
-  return x.sub(per_channel(norm.mean, norm.channels, x)).div(per_channel(norm.std, norm.channels, x));
+  const auto per_channel = [&](const float* values) {
+    return at::tensor(at::ArrayRef<float>(values, norm.channels)).to(x.options()).view({1, norm.channels, 1, 1});
+  };
+  mean_ = per_channel(norm.mean);
+  std_ = per_channel(norm.std);
 }
 
-}  // namespace
+at::Tensor Normalisation::operator()(const at::Tensor& x) const { return mean_.defined() ? x.sub(mean_).div(std_) : x; }
 
-void sat::check_input(const at::Tensor& x) {
-  require(x.is_floating_point(), "the images are not floating-point numbers");
-}
-
-std::vector<at::Tensor> sat::run(st_module& m, const at::Tensor& x, const st_normalisation& norm) {
-  at::Tensor input = normalise(x, norm);
-  if (m.compute_type != at::ScalarType::Undefined) input = input.to(m.compute_type);
+std::vector<at::Tensor> run(st_module& m, const at::Tensor& x, const Normalisation& norm) {
+  at::Tensor input = norm(x);
+  const at::ScalarType type = m.compute_type == at::ScalarType::Undefined ? input.scalar_type() : m.compute_type;
+  if (m.channels_last && input.dim() == 4) {
+    input = input.to(type, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast);
+  } else {
+    input = input.to(type);
+  }
   const c10::IValue result = m.module.forward({input});
   std::vector<at::Tensor> outputs;
   const auto add = [&](const c10::IValue& v) {
@@ -58,55 +61,62 @@ std::vector<at::Tensor> sat::run(st_module& m, const at::Tensor& x, const st_nor
   return outputs;
 }
 
-namespace {
-
-// logits_of averages the heads of a network that has two classifiers, as DeiT's distilled networks do when they are
-// used.
 at::Tensor logits_of(const std::vector<at::Tensor>& outputs) {
   const at::Tensor& first = outputs[0];
   const bool two = outputs.size() == 2 && first.dim() == 2 && outputs[1].sizes() == first.sizes();
   return two ? first.add(outputs[1]).div(2) : first;
 }
 
-at::Tensor run_for_logits(st_module& m, const at::Tensor& x, const st_normalisation& norm) {
+at::Tensor run_for_logits(st_module& m, const at::Tensor& x, const Normalisation& norm) {
   at::Tensor logits = logits_of(run(m, x, norm));
   require(logits.dim() == 2 && logits.size(0) == x.size(0), "the network does not return logits [N,K]");
   return logits;
 }
 
-// attack_loss returns the loss of each image, [N]; attacks make it grow. With the logits sorted downwards, z(1) >= z(2)
-// >= ..., and other the largest logit of a class other than y, it is
-//
-//   margin            other - z_y
-//   DLR               (other - z_y) / (z(1) - z(3) + 1e-12)
-//   targeted DLR      (z_t - z_y)   / (z(1) - (z(3) + z(4)) / 2 + 1e-12)
-//   logit difference  z_t - z_y
-//
-// (Croce and Hein 2020). The gradient of the DLR losses flows through the denominator too.
-at::Tensor attack_loss(const at::Tensor& logits, const at::Tensor& labels, const st_tensor* targets, int32_t kind) {
+AttackLoss::AttackLoss(int32_t kind, const at::Tensor& labels, const st_tensor* targets) : kind(kind), labels(labels) {
   require(kind >= ST_LOSS_CROSS_ENTROPY && kind <= ST_LOSS_LOGIT_DIFFERENCE, "unknown loss");
+  require(labels.scalar_type() == at::kLong, "the labels are not int64");
   const bool targeted = kind >= ST_LOSS_TARGETED_DLR;
   require(targeted == (targets != nullptr), targeted ? "a targeted loss needs targets" : "the loss takes no targets");
-  if (kind == ST_LOSS_CROSS_ENTROPY) return cross_entropy(logits, labels, ST_REDUCE_NONE, 0);
-  const int64_t needed = kind == ST_LOSS_TARGETED_DLR ? 4 : kind == ST_LOSS_DLR ? 3 : 2;
-  require(logits.size(1) >= needed,
-          "the loss needs " + std::to_string(needed) + " classes, there are " + std::to_string(logits.size(1)));
+  if (targeted) this->targets = tensor_of(targets);
+}
+
+at::Tensor AttackLoss::operator()(const at::Tensor& logits) {
+  if (!checked_) {
+    const int64_t needed = kind == ST_LOSS_TARGETED_DLR    ? 4
+                           : kind == ST_LOSS_DLR           ? 3
+                           : kind == ST_LOSS_CROSS_ENTROPY ? 1
+                                                           : 2;
+    require(logits.size(1) >= needed,
+            "the loss needs " + std::to_string(needed) + " classes, there are " + std::to_string(logits.size(1)));
+    labels = classes_on_device(labels, logits);
+    if (targets.defined()) targets = classes_on_device(targets, logits);
+    checked_ = true;
+  }
+  if (kind == ST_LOSS_CROSS_ENTROPY) {
+    return at::cross_entropy_loss(logits, labels, {}, at::Reduction::None, /*ignore_index=*/-100, /*smoothing=*/0);
+  }
   const auto of = [&](const at::Tensor& classes) { return logits.gather(1, classes.unsqueeze(1)).squeeze(1); };
-  const at::Tensor y = classes_on_device(labels, logits);
-  const at::Tensor z_y = of(y);
-  if (kind == ST_LOSS_LOGIT_DIFFERENCE) return of(classes_on_device(tensor_of(targets), logits)).sub(z_y);
+  const at::Tensor z_y = of(labels);
+  if (kind == ST_LOSS_LOGIT_DIFFERENCE) return of(targets).sub(z_y);
 
   const auto [values, order] = logits.sort(/*dim=*/1, /*descending=*/true);
   const at::Tensor& sorted = values;  // a lambda cannot capture a structured binding
   const auto rank = [&](int64_t r) { return sorted.select(1, r - 1); };
   if (kind == ST_LOSS_TARGETED_DLR) {
     const at::Tensor gap = rank(1).sub(rank(3).add(rank(4)).mul(0.5)).add(1e-12);
-    return of(classes_on_device(tensor_of(targets), logits)).sub(z_y).div(gap);
+    return of(targets).sub(z_y).div(gap);
   }
-  const at::Tensor other = at::where(order.select(1, 0).eq(y), rank(2), rank(1));
+  const at::Tensor other = at::where(order.select(1, 0).eq(labels), rank(2), rank(1));
   const at::Tensor margin = other.sub(z_y);
   return kind == ST_LOSS_MARGIN ? margin : margin.div(rank(1).sub(rank(3)).add(1e-12));
 }
+
+}  // namespace sat
+
+using namespace sat;
+
+namespace {
 
 // attention_objective returns J_l [N] of one layer's map a [N,heads,T,T] for the token numbers [N,k].
 at::Tensor attention_objective(const at::Tensor& a, const at::Tensor& tokens, int32_t form) {
@@ -134,10 +144,18 @@ st_error st_module_forward(st_module* m, const st_tensor* x, st_normalisation no
   return guarded([&] {
     require(outputs != nullptr && n_outputs != nullptr, "null result");
     const at::Tensor& images = tensor_of(x);
-    check_input(images);
     const c10::OptionalDeviceGuard guard(images.device());
-    std::vector<at::Tensor> tensors = run(module_of(m), images, norm);
-    if (first_only != 0) tensors = {logits_of(tensors)};
+    std::vector<at::Tensor> tensors;
+    {
+      // No gradient and no bookkeeping for one. What leaves is copied, because a tensor made in this mode could not be
+      // the target of a loss later; logits are small.
+      const c10::InferenceMode inference;
+      tensors = run(module_of(m), images, Normalisation(norm, images));
+      if (first_only != 0) tensors = {logits_of(tensors)};
+    }
+    for (at::Tensor& t : tensors) {
+      if (t.is_inference()) t = t.clone();
+    }
     require(tensors.size() <= ST_MAX_OUTPUTS, "the network has too many outputs");
     std::vector<std::unique_ptr<st_tensor>> handles;
     for (at::Tensor& t : tensors) handles.emplace_back(new_handle(std::move(t)));
@@ -152,16 +170,14 @@ st_error st_module_input_grad(st_module* m, const st_tensor* x, const st_tensor*
   return guarded([&] {
     require(grad != nullptr && logits != nullptr && loss != nullptr, "null result");
     const at::Tensor& images = tensor_of(x);
-    const at::Tensor& y = tensor_of(labels);
     st_module& self = module_of(m);
-    check_input(images);
-    require(y.scalar_type() == at::kLong, "the labels are not int64");
     const c10::OptionalDeviceGuard guard(images.device());
     const c10::AutoGradMode record(true);
     gradients_started = true;
     const at::Tensor leaf = images.detach().requires_grad_(true);
-    const at::Tensor out = run_for_logits(self, leaf, norm);
-    const at::Tensor per_image = attack_loss(out, y, targets, loss_kind);
+    AttackLoss attack_loss(loss_kind, tensor_of(labels), targets);
+    const at::Tensor out = run_for_logits(self, leaf, Normalisation(norm, images));
+    const at::Tensor per_image = attack_loss(out);
     const at::Tensor g = torch::autograd::grad({per_image.sum()}, {leaf})[0];
     std::unique_ptr<st_tensor> g_handle(new_handle(g));
     std::unique_ptr<st_tensor> out_handle(new_handle(out.detach()));
@@ -181,14 +197,13 @@ st_error st_module_attention_grad(st_module* m, const st_tensor* x, const st_ten
     require(form == ST_ATTENTION_CODE || form == ST_ATTENTION_PAPER, "unknown attention objective");
     const at::Tensor& images = tensor_of(x);
     const at::Tensor& y = tensor_of(labels);
-    check_input(images);
     require(y.scalar_type() == at::kLong, "the labels are not int64");
     st_module& self = module_of(m);
     const c10::OptionalDeviceGuard guard(images.device());
     const c10::AutoGradMode record(true);
     gradients_started = true;
     const at::Tensor leaf = images.detach().requires_grad_(true);
-    const std::vector<at::Tensor> outputs = run(self, leaf, norm);
+    const std::vector<at::Tensor> outputs = run(self, leaf, Normalisation(norm, images));
     const at::Tensor& out = outputs[0];
     const auto maps = static_cast<int64_t>(outputs.size()) - 1;  // one per layer
     require(out.dim() == 2 && out.size(0) == images.size(0), "the network does not return logits [N,K]");

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "st_attack.h"
 #include "st_optimizer.h"
 
 struct st_tensor;

@@ -36,6 +36,17 @@ void st_module::set_requires_grad(bool on) {
   requires_grad = on;
 }
 
+c10::Device st_module::device() const {
+  if (!parameters.empty()) return parameters[0].second.device();
+  return buffers.empty() ? c10::Device(c10::kCPU) : buffers[0].second.device();
+}
+
+void st_module::lay_out() {
+  for (auto& [name, p] : parameters) {
+    if (p.dim() == 4) p.set_data(p.contiguous(format()));
+  }
+}
+
 namespace sat {
 
 st_module& module_of(st_module* m) {
@@ -178,6 +189,7 @@ st_error st_module_clone(const st_module* m, st_module** out) {
     const st_module& self = module_of(m);
     auto copy = std::make_unique<st_module>(self.module.deepcopy());
     copy->set_requires_grad(self.requires_grad);
+    copy->channels_last = self.channels_last;
     *out = copy.release();
   });
 }
@@ -257,5 +269,14 @@ st_error st_module_to(st_module* m, st_device device, int32_t dtype) {
     move_tensors(self, target, type);
     self.refresh();
     self.set_requires_grad(self.requires_grad);
+  });
+}
+
+st_error st_module_channels_last(st_module* m, int32_t on) {
+  return guarded([&] {
+    st_module& self = module_of(m);
+    const c10::OptionalDeviceGuard guard(self.device());
+    self.channels_last = on != 0;
+    self.lay_out();
   });
 }

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "internal.hpp"
-#include "st_module.h"
 
 struct st_module {
   torch::jit::Module module;
@@ -21,11 +20,22 @@ struct st_module {
   std::vector<std::pair<std::string, at::Tensor>> parameters, buffers;
   // Type that the network computes in: that of its first floating-point parameter; undefined when it has none.
   at::ScalarType compute_type = at::ScalarType::Undefined;
+  // Whether images, filters and feature maps lie in memory pixel by pixel (NHWC) instead of channel by channel.
+  bool channels_last = false;
+
+  at::MemoryFormat format() const {
+    return channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+  }
+
+  // Where the parameters are; the CPU for a network without any.
+  c10::Device device() const;
 
   // refresh reads parameters, buffers and compute_type from the module.
   void refresh();
   // set_requires_grad applies the flag to the parameters; buffers never require a gradient.
   void set_requires_grad(bool on);
+  // lay_out puts filters into the memory order that channels_last says.
+  void lay_out();
 };
 
 namespace sat {
@@ -33,9 +43,46 @@ namespace sat {
 st_module& module_of(st_module* m);
 const st_module& module_of(const st_module* m);
 
-// check_input refuses images that are not floating-point numbers.
-void check_input(const at::Tensor& x);
-// run calls the network on the normalised x, converted to its type, and returns its outputs in the type of x.
-std::vector<at::Tensor> run(st_module& m, const at::Tensor& x, const st_normalisation& norm);
+// Normalisation holds (x - mean) / std per channel, in front of a network.
+class Normalisation {
+ public:
+  // For images like x, [N,C,H,W]; mean and std lie on its device, in its type.
+  Normalisation(const st_normalisation& norm, const at::Tensor& x);
+  at::Tensor operator()(const at::Tensor& x) const;
+
+ private:
+  at::Tensor mean_, std_;  // undefined: x stays as it is
+};
+
+// run calls the network on x, normalised and converted to its type, and returns its outputs in the type of x.
+std::vector<at::Tensor> run(st_module& m, const at::Tensor& x, const Normalisation& norm);
+// logits_of averages the heads of a network that has two classifiers, as DeiT's distilled networks do when they are
+// used.
+at::Tensor logits_of(const std::vector<at::Tensor>& outputs);
+// run_for_logits is logits_of(run), which must be [N,K].
+at::Tensor run_for_logits(st_module& m, const at::Tensor& x, const Normalisation& norm);
+
+// AttackLoss computes the loss of each image, [N]; attacks make it grow. With the logits sorted downwards, z(1) >= z(2)
+// >= ..., and other the largest logit of a class other than y, it is
+//
+//   cross-entropy     -log_softmax(z)[y]
+//   margin            other - z_y
+//   DLR               (other - z_y) / (z(1) - z(3) + 1e-12)
+//   targeted DLR      (z_t - z_y)   / (z(1) - (z(3) + z(4)) / 2 + 1e-12)
+//   logit difference  z_t - z_y
+//
+// (Croce and Hein 2020). The gradient of the DLR losses flows through the denominator too.
+struct AttackLoss {
+  int32_t kind;
+  at::Tensor labels, targets;  // [N] int64; targets undefined for the losses without one
+
+  // Checks what can be checked before the logits are known.
+  AttackLoss(int32_t kind, const at::Tensor& labels, const st_tensor* targets);
+  // The labels are checked against the classes of the logits and move to their device at the first call.
+  at::Tensor operator()(const at::Tensor& logits);
+
+ private:
+  bool checked_ = false;
+};
 
 }  // namespace sat

@@ -16,8 +16,8 @@ enum { ST_MAX_OUTPUTS = 64 };
 /* The targeted ones, from ST_LOSS_TARGETED_DLR on, take a target class per image beside its label. */
 enum st_loss { ST_LOSS_CROSS_ENTROPY, ST_LOSS_DLR, ST_LOSS_MARGIN, ST_LOSS_TARGETED_DLR, ST_LOSS_LOGIT_DIFFERENCE };
 
-/* What queries pay to tokens p_1, ..., p_k in one layer. Paper: the sum over heads, queries and tokens. Code: the mean over
-   queries of the logarithm of the mean over heads, for p_1 only. */
+/* What queries pay to tokens p_1, ..., p_k in one layer. Paper: the sum over heads, queries and tokens. Code: the mean
+   over queries of the logarithm of the mean over heads, for p_1 only. */
 enum st_attention_form { ST_ATTENTION_CODE, ST_ATTENTION_PAPER };
 
 /* (x - mean) / std per channel in front of the network; channels 0 leaves x as it is. */
@@ -46,6 +46,10 @@ ST_API st_error st_module_requires_grad(st_module* m, int32_t on);
 /* Floating-point tensors are converted to dtype; the others keep their type. */
 ST_API st_error st_module_to(st_module* m, st_device device, int32_t dtype);
 
+/* Whether images and feature maps lie in memory pixel by pixel (NHWC) or channel by channel. Results round differently.
+ */
+ST_API st_error st_module_channels_last(st_module* m, int32_t on);
+
 /* Writes the outputs, or only the logits (the mean of two classifiers), and their number. `outputs` has room for
  * ST_MAX_OUTPUTS. */
 ST_API st_error st_module_forward(st_module* m, const st_tensor* x, st_normalisation norm, int32_t first_only,
@@ -56,11 +60,12 @@ ST_API st_error st_module_input_grad(st_module* m, const st_tensor* x, const st_
                                      const st_tensor* targets, st_normalisation norm, int32_t loss_kind,
                                      st_tensor** grad, st_tensor** logits, st_tensor** loss);
 /* Of a network that returns logits and one attention map [N,heads,T,T] per layer: logits, cross-entropy [N], and
-   1 + n_layers gradients w.r.t. x, of the summed cross-entropy and of each layer's summed objective. tokens [N,k] int64. */
+   1 + n_layers gradients w.r.t. x, of the summed cross-entropy and of each layer's summed objective. tokens [N,k]
+   int64. */
 ST_API st_error st_module_attention_grad(st_module* m, const st_tensor* x, const st_tensor* labels,
                                          const st_tensor* tokens, st_normalisation norm, int32_t form,
-                                         const int32_t* layers, int32_t n_layers, st_tensor** grads,
-                                         st_tensor** logits, st_tensor** loss);
+                                         const int32_t* layers, int32_t n_layers, st_tensor** grads, st_tensor** logits,
+                                         st_tensor** loss);
 ST_API st_error st_module_zero_grad(st_module* m);
 /* Scales all gradients by min(1, max/(norm + 1e-6)). A norm that is not finite is an error and scales nothing. */
 ST_API st_error st_module_clip_grad_norm(st_module* m, double max, double* norm);

@@ -73,7 +73,6 @@ st_error st_module_backward(st_module* m, const st_tensor* x, const st_tensor* t
     const at::Tensor& images = tensor_of(x);
     const at::Tensor& goal = tensor_of(targets);
     st_module& self = module_of(m);
-    check_input(images);
     require(self.requires_grad, "the parameters do not require gradients");
     const c10::OptionalDeviceGuard guard(images.device());
     const c10::AutoGradMode record(true);
@@ -81,7 +80,7 @@ st_error st_module_backward(st_module* m, const st_tensor* x, const st_tensor* t
     std::vector<at::Tensor> outputs;
     {
       const Autocast cast(images.device().type(), loss->precision);
-      outputs = run(self, images.detach(), norm);
+      outputs = run(self, images.detach(), Normalisation(norm, images));
     }
     const at::Tensor& out = outputs[0];
     require(out.dim() == 2 && out.size(0) == images.size(0), "the network does not return logits [N,K]");
