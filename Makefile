@@ -25,10 +25,11 @@ lint:
 soak: build
 	go test -run TestKilledRunEndsWithTheSameBytes -count=1 -timeout=2h -v ./cmd/sat -args -experiment=../../experiments/digits.toml
 
-# Measures against the Python peers in one run and prints the ratios.
+# Measures against the Python peers in one run, prints the ratios and writes them to runs/bench. About 15 minutes on two quiet
+# cores; FULL=1 measures 20 rounds of longer turns, also with one thread and with two workers, in about an hour and a half.
 bench: build
 	@scripts/setup.sh peers
-	bin/sat bench attack --peer
+	@scripts/bench.sh $(if $(FULL),full)
 	bin/sat bench analysis --peer
 
 # Rebuilds the committed references of the tests in an environment of their own.

@@ -198,6 +198,11 @@ func (m *Model) load(ctx context.Context, s *torch.Scope, path string, o LoadOpt
 		if err := m.module.To(m.device, o.Precision); err != nil {
 			return err
 		}
+		// Convolutions in 16 bit are made for this order. In float32 it gains a few percent at best, and costs the equality
+		// with eager PyTorch bit for bit.
+		if err := m.module.SetChannelsLast(true); err != nil {
+			return err
+		}
 	}
 	if o.Warn != nil {
 		for _, w := range m.verified.Warnings {

@@ -7,7 +7,13 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"sat/internal/run"
+	"sat/torch"
 )
+
+// benchFamilies stands for the zoo: plain and grouped residual networks, modern and mobile convolutional ones, convolution
+// with attention, vision transformers flat, windowed, pooled and across channels, and networks of matrix products alone.
+const benchFamilies = "resnet18,resnet50,regnety_032,convnext_tiny,efficientnet_b2,convmixer_768_32,halonet50ts,botnet26t_256," +
+	"deit_tiny_patch16_224,deit_small_patch16_224,swin_tiny_patch4_window7_224,pit_s_224,xcit_tiny_12_p8_224,mixer_b16_224,resmlp_12_224"
 
 func benchCommand() *cli.Command {
 	return &cli.Command{
@@ -16,25 +22,45 @@ func benchCommand() *cli.Command {
 		HideHelpCommand: true,
 		Subcommands: []*cli.Command{
 			command(cli.Command{
-				Name:  "attack",
-				Usage: "PGD on networks of timm with random weights",
-				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "models", Usage: "names for timm.create_model, comma-separated",
-						Value: "resnet18,regnetx_002,convnext_atto,deit_tiny_patch16_224,mixer_s32_224"},
-					&cli.IntFlag{Name: "batch", Usage: "images per gradient", Value: 4},
-					&cli.IntFlag{Name: "steps", Usage: "gradient steps per attack; an attack also looks at its first and last images, so few steps flatter the peer", Value: 20},
-					&cli.IntFlag{Name: "rounds", Usage: "measured attacks per network", Value: 10},
-					&cli.BoolFlag{Name: "peer", Usage: "take turns with torchattacks on the eager network"},
-					&cli.StringFlag{Name: "out", Usage: "folder that keeps the modules", Value: "runs/bench"},
-				},
-				Action: benchAttack,
+				Name:   "attack",
+				Usage:  "PGD on networks of timm with random weights; the peer is torchattacks on the eager network",
+				Flags:  benchFlags(),
+				Action: func(c *cli.Context) error { return bench(c, run.BenchAttacks) },
 			}, "sat bench attack --models resnet18 --batch 2 --steps 1 --rounds 2"),
+			command(cli.Command{
+				Name:   "transfer",
+				Usage:  "forward passes with predictions; the peer is the eager network without gradients",
+				Flags:  benchFlags(),
+				Action: func(c *cli.Context) error { return bench(c, run.BenchTransfer) },
+			}, "sat bench transfer --models resnet18 --batch 2 --steps 1 --rounds 2"),
+			command(cli.Command{
+				Name:      "precision",
+				Usage:     "how far bfloat16 moves the similarities of an experiment",
+				ArgsUsage: "EXPERIMENT.toml",
+				Flags:     []cli.Flag{setFlag()},
+				Action:    benchPrecision,
+			}, "sat bench precision experiments/digits_quick.toml"),
 			benchAnalysisCommand(),
 		},
 	}
 }
 
-func benchAttack(c *cli.Context) error {
+func benchFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "models", Usage: "names for timm.create_model, comma-separated", Value: benchFamilies},
+		&cli.StringFlag{Name: "precision", Usage: "float32, bfloat16 or both, comma-separated; the peer computes in float32", Value: "float32,bfloat16"},
+		&cli.IntFlag{Name: "batch", Usage: "images per pass", Value: 4},
+		&cli.IntFlag{Name: "steps", Usage: "gradients per attack, or forward passes per turn; 0: as many as take about --seconds"},
+		&cli.Float64Flag{Name: "seconds", Usage: "length of a turn where --steps is 0", Value: 1},
+		&cli.IntFlag{Name: "rounds", Usage: "measured turns per network and precision", Value: 10},
+		&cli.IntFlag{Name: "workers", Usage: "copies of the network that work at the same time; without --peer", Value: 1},
+		&cli.BoolFlag{Name: "peer", Usage: "take turns with the Python peer"},
+		&cli.BoolFlag{Name: "markdown", Usage: "print the table for a Markdown page"},
+		&cli.StringFlag{Name: "out", Usage: "folder that keeps the modules", Value: "runs/bench"},
+	}
+}
+
+func bench(c *cli.Context, work run.BenchWork) error {
 	if err := noArguments(c); err != nil {
 		return err
 	}
@@ -42,41 +68,149 @@ func benchAttack(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, flag := range []string{"batch", "steps", "rounds"} {
-		if c.Int(flag) < 1 {
-			return usagef("--%s: %d; at least 1", flag, c.Int(flag))
+	for flag, least := range map[string]int{"batch": 1, "steps": 0, "rounds": 1, "workers": 1} {
+		if c.Int(flag) < least {
+			return usagef("--%s: %d; at least %d", flag, c.Int(flag), least)
 		}
+	}
+	if !(c.Float64("seconds") > 0) {
+		return usagef("--seconds: %v; more than 0", c.Float64("seconds"))
+	}
+	if c.Bool("peer") && c.Int("workers") > 1 {
+		return usagef("--workers %d: the peer runs one attack at a time; leave out --peer or --workers", c.Int("workers"))
+	}
+	job := run.BenchJob{
+		Work: work, Models: strings.Split(c.String("models"), ","), Batch: c.Int("batch"), Steps: c.Int("steps"),
+		Seconds: c.Float64("seconds"), Rounds: c.Int("rounds"), Threads: n, Workers: c.Int("workers"), Peer: c.Bool("peer"),
+		Home: home(), Dir: c.String("out"),
+	}
+	for word := range strings.SplitSeq(c.String("precision"), ",") {
+		precision, err := torch.ParseDType(word)
+		if err != nil || precision != torch.Float32 && precision != torch.BFloat16 {
+			return usagef("--precision: %q; float32, bfloat16 or float32,bfloat16", word)
+		}
+		job.Precisions = append(job.Precisions, precision)
+	}
+
+	table := benchTable{c: c, peer: job.Peer}
+	if !c.Bool("json") {
+		table.head()
 	}
 	var results []run.BenchResult
-	json := c.Bool("json")
-	if !json {
-		fmt.Fprintf(c.App.Writer, "%-24s %12s %12s %8s %18s %9s %9s\n", "network", "grads/s", "peer", "ratio", "95 % interval", "peak MB", "peer MB")
-	}
-	err = run.BenchAttack(c.Context, run.BenchJob{
-		Models: strings.Split(c.String("models"), ","), Batch: c.Int("batch"), Steps: c.Int("steps"), Rounds: c.Int("rounds"),
-		Threads: n, Peer: c.Bool("peer"), Home: home(), Dir: c.String("out"),
-	}, func(r run.BenchResult) {
+	err = run.Bench(c.Context, job, func(r run.BenchResult) {
 		results = append(results, r)
-		if json {
-			return
+		if !c.Bool("json") {
+			table.row(r)
 		}
-		fmt.Fprintf(c.App.Writer, "%-24s %12.2f", r.Model, r.ImagesPerSecond)
-		if c.Bool("peer") {
-			fmt.Fprintf(c.App.Writer, " %12.2f %8.3f %18s", r.PeerPerSecond, r.Ratio, fmt.Sprintf("%.3f to %.3f", r.RatioA, r.RatioB))
-		} else {
-			fmt.Fprintf(c.App.Writer, " %12s %8s %18s", "", "", "")
-		}
-		fmt.Fprintf(c.App.Writer, " %9.0f", r.PeakMB)
-		if c.Bool("peer") {
-			fmt.Fprintf(c.App.Writer, " %9.0f", r.PeerMB)
-		}
-		fmt.Fprintln(c.App.Writer)
 	})
-	if err != nil || !json {
+	if err != nil {
 		return err
+	}
+	if !c.Bool("json") {
+		table.foot(job, results)
+		return nil
 	}
 	return printJSON(c.App.Writer, struct {
 		SchemaVersion int               `json:"schema_version"`
 		Results       []run.BenchResult `json:"results"`
 	}{schemaVersion, results})
+}
+
+// benchTable prints results as they come.
+type benchTable struct {
+	c    *cli.Context
+	peer bool
+}
+
+var benchColumns = []string{"network", "precision", "images/s", "spread", "peer", "spread", "ratio", "95 % interval", "cpu ratio", "peak MB", "peer MB"}
+
+func (t benchTable) line(cells []string) {
+	if !t.peer {
+		cells = append(append([]string{}, cells[:4]...), cells[9])
+	}
+	if t.c.Bool("markdown") {
+		fmt.Fprintf(t.c.App.Writer, "| %s |\n", strings.Join(cells, " | "))
+		return
+	}
+	for i, cell := range cells {
+		switch i {
+		case 0:
+			fmt.Fprintf(t.c.App.Writer, "%-30s", cell)
+		case 1:
+			fmt.Fprintf(t.c.App.Writer, " %-9s", cell)
+		case 7:
+			fmt.Fprintf(t.c.App.Writer, " %16s", cell)
+		default:
+			fmt.Fprintf(t.c.App.Writer, " %9s", cell)
+		}
+	}
+	fmt.Fprintln(t.c.App.Writer)
+}
+
+func (t benchTable) head() {
+	t.line(benchColumns)
+	if t.c.Bool("markdown") {
+		rule := make([]string, len(benchColumns))
+		for i := range rule {
+			rule[i] = "---:"
+		}
+		rule[0], rule[1] = "---", "---"
+		t.line(rule)
+	}
+}
+
+func (t benchTable) row(r run.BenchResult) {
+	percent := func(x float64) string { return fmt.Sprintf("%.0f %%", 100*x) }
+	t.line([]string{
+		r.Model, r.Precision, fmt.Sprintf("%.2f", r.ImagesPerSecond), percent(r.Spread),
+		fmt.Sprintf("%.2f", r.PeerPerSecond), percent(r.PeerSpread),
+		fmt.Sprintf("%.3f", r.Ratio), fmt.Sprintf("%.3f to %.3f", r.RatioLo, r.RatioHi), fmt.Sprintf("%.3f", r.CPURatio),
+		fmt.Sprintf("%.0f", r.PeakMB), fmt.Sprintf("%.0f", r.PeerMB),
+	})
+}
+
+// foot prints the geometric means over the networks.
+func (t benchTable) foot(job run.BenchJob, results []run.BenchResult) {
+	if !t.peer {
+		return
+	}
+	for _, precision := range job.Precisions {
+		var wall, cpu []float64
+		for _, r := range results {
+			if r.Precision == precision.String() {
+				wall, cpu = append(wall, r.Ratio), append(cpu, r.CPURatio)
+			}
+		}
+		t.line([]string{"geometric mean", precision.String(), "", "", "", "", fmt.Sprintf("%.3f", run.GeometricMean(wall)), "",
+			fmt.Sprintf("%.3f", run.GeometricMean(cpu)), "", ""})
+	}
+}
+
+func benchPrecision(c *cli.Context) error {
+	spec, err := loadSpec(c)
+	if err != nil {
+		return err
+	}
+	result, err := run.BenchPrecision(c.Context, spec, run.Options{Home: home(), Progress: progress(c)})
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(c.App.Writer, struct {
+			SchemaVersion int `json:"schema_version"`
+			run.PrecisionResult
+		}{schemaVersion, result})
+	}
+	w := c.App.Writer
+	fmt.Fprintf(w, "%-24s %-24s %10s %10s %8s  %s\n", "a", "b", "float32", "bfloat16", "change", "")
+	for _, p := range result.Pairs {
+		note := ""
+		if p.Floor {
+			note = "at the floor"
+		}
+		fmt.Fprintf(w, "%-24s %-24s %10.3f %10.3f %+8.3f  %s\n", p.A, p.B, p.Float32, p.BFloat16, p.BFloat16-p.Float32, note)
+	}
+	_, err = fmt.Fprintf(w, "\n%d pairs away from the floor (%d at it): |change of SAT| at most %.3f, on average %.3f\n",
+		len(result.Pairs)-result.AtFloor, result.AtFloor, result.Max, result.Mean)
+	return err
 }

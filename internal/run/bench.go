@@ -6,10 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"sat/analysis"
@@ -19,40 +24,67 @@ import (
 	"sat/zoo"
 )
 
-// BenchJob measures the attack loop on networks of timm with random weights: speed does not depend on what they learnt.
+// BenchWork is what a benchmark repeats.
+type BenchWork string
+
+// The pieces of work. The peer of the first is torchattacks' PGD, that of the second a forward pass without gradients,
+// both on timm's eager network in float32.
+const (
+	BenchAttacks  BenchWork = "attack"   // PGD: Steps gradients of one batch
+	BenchTransfer BenchWork = "transfer" // Steps forward passes of one batch, with predictions
+)
+
+// BenchJob measures networks of timm with random weights: speed does not depend on what they learnt.
 type BenchJob struct {
-	Models  []string // names for timm.create_model
-	Batch   int
-	Steps   int
-	Rounds  int // measured pairs per network
-	Threads int
-	Peer    bool // also run torchattacks on the eager network, turn by turn
-	Home    string
-	Dir     string // modules are kept here
+	Work       BenchWork
+	Models     []string // names for timm.create_model
+	Precisions []torch.DType
+	Batch      int
+	Steps      int // 0: as many as take about Seconds
+	Seconds    float64
+	Rounds     int // measured pairs per network
+	Threads    int
+	Workers    int  // copies of the network that work at the same time, each on a batch of its own; not with Peer
+	Peer       bool // also run the peer, turn by turn
+	Home       string
+	Dir        string // modules are kept here
 }
 
-// benchWarmup is how many attacks run before the first measured one: first calls are up to twice as slow.
+// benchWarmup is how many turns run before the first measured one: first calls are up to twice as slow.
 const benchWarmup = 2
 
-// BenchResult is the measurement of one network.
+// maxBenchSteps is the paper's number of steps.
+const maxBenchSteps = 50
+
+// BenchResult is the measurement of one network in one precision.
 type BenchResult struct {
-	Model           string  `json:"model"`
-	Batch           int     `json:"batch"`
-	Steps           int     `json:"steps"`
-	Threads         int     `json:"threads"`
-	Rounds          int     `json:"rounds"`
-	ImagesPerSecond float64 `json:"image_steps_per_second"` // median; gradients of one image
-	PeerPerSecond   float64 `json:"peer_image_steps_per_second,omitempty"`
-	// Ratio is peer seconds over ours, pair by pair: above 1 we are faster.
-	Ratio  float64 `json:"ratio,omitempty"`
-	RatioA float64 `json:"ratio_ci_lo,omitempty"` // 95 % interval of the median, by order statistics
-	RatioB float64 `json:"ratio_ci_hi,omitempty"`
-	PeakMB float64 `json:"peak_mb"`
-	PeerMB float64 `json:"peer_peak_mb,omitempty"`
+	Work            BenchWork `json:"work"`
+	Model           string    `json:"model"`
+	Precision       string    `json:"precision"`
+	Batch           int       `json:"batch"`
+	Steps           int       `json:"steps"`
+	Threads         int       `json:"threads"`
+	Workers         int       `json:"workers"`
+	Rounds          int       `json:"rounds"`
+	ImagesPerSecond float64   `json:"images_per_second"` // median; an image counts once per step
+	Spread          float64   `json:"spread"`            // (third quartile - first) / median of our seconds
+	PeerPerSecond   float64   `json:"peer_images_per_second,omitempty"`
+	PeerSpread      float64   `json:"peer_spread,omitempty"`
+	// Ratio is the median of the peer's seconds over ours, pair by pair: above 1 we are faster.
+	Ratio   float64 `json:"ratio,omitempty"`
+	RatioLo float64 `json:"ratio_ci_lo,omitempty"` // 95 % interval of the median, by order statistics
+	RatioHi float64 `json:"ratio_ci_hi,omitempty"`
+	// CPURatio is the same of the processor time of the two processes, which other programs on the machine disturb less.
+	CPURatio float64 `json:"cpu_ratio,omitempty"`
+	PeakMB   float64 `json:"peak_mb"` // resident memory
+	PeerMB   float64 `json:"peer_peak_mb,omitempty"`
 }
 
-// BenchAttack runs the measurement and hands over each result as it is there.
-func BenchAttack(ctx context.Context, job BenchJob, report func(BenchResult)) error {
+// Bench runs the measurement and hands over each result as it is there.
+func Bench(ctx context.Context, job BenchJob, report func(BenchResult)) error {
+	if job.Peer && job.Workers > 1 {
+		return errors.New("the peer runs one attack at a time: compare with one worker")
+	}
 	if err := StartTorch(torch.CPU, job.Threads); err != nil {
 		return err
 	}
@@ -68,77 +100,218 @@ func BenchAttack(ctx context.Context, job BenchJob, report func(BenchResult)) er
 		}
 	}
 	for _, name := range job.Models {
-		result, err := job.measure(ctx, name)
+		results, err := job.measure(ctx, name)
 		if err != nil {
 			return fmt.Errorf("bench %s: %w", name, err)
 		}
-		report(result)
+		for _, r := range results {
+			report(r)
+		}
 	}
 	return nil
 }
 
-func (job BenchJob) measure(ctx context.Context, name string) (BenchResult, error) {
-	model, err := zoo.Load(ctx, filepath.Join(job.Dir, name+".pt"), zoo.LoadOptions{CacheDir: job.Dir})
+// turn is the cost of one repetition.
+type turn struct{ wall, cpu float64 }
+
+// contender repeats the work of a benchmark.
+type contender interface {
+	turn(ctx context.Context, steps int) (turn, error)
+}
+
+// measure lets all precisions and the peer take turns, in the opposite order every second round, so that a machine that
+// gets slower or faster meanwhile favours nobody.
+func (job BenchJob) measure(ctx context.Context, name string) (results []BenchResult, err error) {
+	peaks, err := job.peaks(ctx, name)
 	if err != nil {
-		return BenchResult{}, err
+		return nil, err
 	}
-	defer model.Close()
-	h, w := model.InputSize()
-	x := attacks.NewBatch(job.Batch, 3, h, w)
-	random := rng.New(0, "bench")
-	for i := range x.Pixels {
-		x.Pixels[i] = random.Float32()
-	}
-	y, ids := make([]int64, x.N), make([]string, x.N)
-	for i := range y {
-		y[i], ids[i] = int64(random.IntN(model.Classes())), fmt.Sprint(i)
-	}
-	pgd := attacks.Defaults()
-	pgd.Steps = job.Steps
-	attack := func() (float64, error) {
-		started := time.Now()
-		_, err := pgd.Run(ctx, model, x, y, ids, nil)
-		return time.Since(started).Seconds(), err
+	var all []contender
+	for _, precision := range job.Precisions {
+		c, err := job.start(ctx, name, precision)
+		if err != nil {
+			return nil, err
+		}
+		defer c.close()
+		all = append(all, c)
 	}
 	var other *peer
 	if job.Peer {
-		if other, err = job.startPeer(ctx, name, h); err != nil {
-			return BenchResult{}, err
+		if other, err = job.startPeer(ctx, name); err != nil {
+			return nil, err
 		}
 		defer other.stop()
+		all = append(all, other)
 	}
-	var ours, theirs, ratios []float64
-	result := BenchResult{Model: name, Batch: job.Batch, Steps: job.Steps, Threads: job.Threads, Rounds: job.Rounds}
+
+	steps := max(job.Steps, 1)
+	turns := make([][]turn, len(all))
 	for round := range benchWarmup + job.Rounds {
-		seconds, err := attack()
-		if err != nil {
-			return result, err
-		}
-		var peerSeconds float64
-		if other != nil {
-			if peerSeconds, result.PeerMB, err = other.attack(); err != nil {
-				return result, err
+		for k := range all {
+			if round%2 == 1 {
+				k = len(all) - 1 - k
+			}
+			cost, err := all[k].turn(ctx, steps)
+			if err != nil {
+				return nil, err
+			}
+			if round >= benchWarmup {
+				turns[k] = append(turns[k], cost)
+			} else if job.Steps == 0 && k == 0 && round == benchWarmup-1 {
+				steps = min(max(int(job.Seconds/cost.wall*float64(steps)+0.5), 1), maxBenchSteps)
 			}
 		}
-		if round < benchWarmup {
-			continue
-		}
-		ours = append(ours, seconds)
+	}
+
+	work := float64(job.Batch * steps * job.Workers)
+	wall, cpu := func(t turn) float64 { return t.wall }, func(t turn) float64 { return t.cpu }
+	for k, precision := range job.Precisions {
+		r := BenchResult{Work: job.Work, Model: name, Precision: precision.String(), Batch: job.Batch, Steps: steps,
+			Threads: job.Threads, Workers: job.Workers, Rounds: job.Rounds, PeakMB: peaks[k]}
+		ours := column(turns[k], wall)
+		r.ImagesPerSecond, r.Spread = work/median(ours), spread(ours)
 		if other != nil {
-			theirs, ratios = append(theirs, peerSeconds), append(ratios, peerSeconds/seconds)
+			theirs := column(turns[len(turns)-1], wall)
+			r.PeerPerSecond, r.PeerSpread, r.PeerMB = work/median(theirs), spread(theirs), other.peakMB
+			ratios := quotients(theirs, ours)
+			r.Ratio = median(ratios)
+			r.RatioLo, r.RatioHi = medianInterval(ratios)
+			r.CPURatio = median(quotients(column(turns[len(turns)-1], cpu), column(turns[k], cpu)))
+		}
+		results = append(results, r)
+	}
+	return results, nil
+}
+
+func column(turns []turn, f func(turn) float64) []float64 {
+	out := make([]float64, len(turns))
+	for i, t := range turns {
+		out[i] = f(t)
+	}
+	return out
+}
+
+func quotients(a, b []float64) []float64 {
+	out := make([]float64, len(a))
+	for i := range a {
+		out[i] = a[i] / b[i]
+	}
+	return out
+}
+
+// spread is the distance of the quartiles relative to the median.
+func spread(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return (analysis.Quantile(sorted, 0.75) - analysis.Quantile(sorted, 0.25)) / analysis.Quantile(sorted, 0.5)
+}
+
+// GeometricMean is the usual average of ratios.
+func GeometricMean(ratios []float64) float64 {
+	sum := 0.0
+	for _, r := range ratios {
+		sum += math.Log(r)
+	}
+	return math.Exp(sum / float64(len(ratios)))
+}
+
+// peaks measures the resident memory of the process while one precision alone is loaded and works. The kernel keeps the
+// peak of a process; it is reset before each.
+func (job BenchJob) peaks(ctx context.Context, name string) ([]float64, error) {
+	var out []float64
+	for _, precision := range job.Precisions {
+		torch.MallocTrim()
+		if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+			return nil, fmt.Errorf("reset the peak of resident memory: %w", err)
+		}
+		c, err := job.start(ctx, name, precision)
+		if err != nil {
+			return nil, err
+		}
+		_, err = c.turn(ctx, 2)
+		c.close()
+		if err != nil {
+			return nil, err
+		}
+		memory, err := torch.MemoryOf(torch.CPU)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, float64(memory.PeakAllocated)/1e6)
+	}
+	return out, nil
+}
+
+// ours is the network in this process, one copy per worker.
+type ours struct {
+	job    BenchJob
+	models []*zoo.Model
+	x      attacks.Batch
+	y      []int64
+	ids    []string
+}
+
+func (job BenchJob) start(ctx context.Context, name string, precision torch.DType) (*ours, error) {
+	o := &ours{job: job}
+	for range job.Workers {
+		model, err := zoo.Load(ctx, filepath.Join(job.Dir, name+".pt"), zoo.LoadOptions{CacheDir: job.Dir, Precision: precision})
+		if err != nil {
+			o.close()
+			return nil, err
+		}
+		o.models = append(o.models, model)
+	}
+	h, w := o.models[0].InputSize()
+	o.x = attacks.NewBatch(job.Batch, 3, h, w)
+	random := rng.New(0, "bench")
+	for i := range o.x.Pixels {
+		o.x.Pixels[i] = random.Float32()
+	}
+	for i := range job.Batch {
+		o.y, o.ids = append(o.y, int64(random.IntN(o.models[0].Classes()))), append(o.ids, strconv.Itoa(i))
+	}
+	return o, nil
+}
+
+func (o *ours) close() {
+	for _, m := range o.models {
+		m.Close()
+	}
+}
+
+// turn implements contender.
+func (o *ours) turn(ctx context.Context, steps int) (turn, error) {
+	started, before := time.Now(), cpuSeconds()
+	failures := make([]error, len(o.models))
+	var wg sync.WaitGroup
+	for i, m := range o.models {
+		wg.Go(func() { failures[i] = o.work(ctx, m, steps) })
+	}
+	wg.Wait()
+	return turn{time.Since(started).Seconds(), cpuSeconds() - before}, errors.Join(failures...)
+}
+
+func (o *ours) work(ctx context.Context, m *zoo.Model, steps int) error {
+	if o.job.Work == BenchAttacks {
+		pgd := attacks.Defaults()
+		pgd.Steps = steps
+		_, err := pgd.Images(ctx, m, o.x, o.y, o.ids, nil)
+		return err
+	}
+	for range steps {
+		if _, err := attacks.Evaluate(ctx, m.TransferLogits, o.x, o.x.N, nil); err != nil {
+			return err
 		}
 	}
-	work := float64(job.Batch * job.Steps)
-	result.ImagesPerSecond = work / median(ours)
-	if memory, err := torch.MemoryOf(torch.CPU); err == nil {
-		result.PeakMB = float64(memory.PeakAllocated) / 1e6
+	return nil
+}
+
+// cpuSeconds is the processor time of this process so far, over all threads.
+func cpuSeconds() float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return math.NaN()
 	}
-	if other != nil {
-		result.PeerPerSecond = work / median(theirs)
-		result.Ratio = median(ratios)
-		result.RatioA, result.RatioB = medianInterval(ratios)
-	}
-	return result, nil
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
 func median(values []float64) float64 {
@@ -167,20 +340,25 @@ func medianInterval(values []float64) (lo, hi float64) {
 	return sorted[k-1], sorted[n-k]
 }
 
-// peer is scripts/peers/attack.py waiting for the next attack.
+// peer is scripts/peers/attack.py waiting for its next turn.
 type peer struct {
-	cmd   *exec.Cmd
-	input io.WriteCloser
-	lines *bufio.Reader
+	cmd    *exec.Cmd
+	input  io.WriteCloser
+	lines  *bufio.Reader
+	peakMB float64
 }
 
-func (job BenchJob) startPeer(ctx context.Context, name string, size int) (*peer, error) {
+func (job BenchJob) startPeer(ctx context.Context, name string) (*peer, error) {
 	python := filepath.Join(job.Home, "third_party", "peers", "bin", "python")
 	if _, err := os.Stat(python); err != nil {
 		return nil, fmt.Errorf("%w: no peer environment at %s; \"scripts/setup.sh peers\" makes it", ErrEnvironment, python)
 	}
-	cmd := exec.CommandContext(ctx, python, script(job.Home, "peers/attack.py"), "--model", name, "--size", fmt.Sprint(size),
-		"--batch", fmt.Sprint(job.Batch), "--steps", fmt.Sprint(job.Steps), "--threads", fmt.Sprint(job.Threads))
+	m, err := zoo.ReadManifest(filepath.Join(job.Dir, name+".pt"))
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, python, script(job.Home, "peers/attack.py"), "--model", name, "--work", string(job.Work),
+		"--size", strconv.Itoa(m.InputSize[1]), "--batch", strconv.Itoa(job.Batch), "--threads", strconv.Itoa(job.Threads))
 	cmd.Stderr = os.Stderr
 	input, err := cmd.StdinPipe()
 	if err != nil {
@@ -193,22 +371,24 @@ func (job BenchJob) startPeer(ctx context.Context, name string, size int) (*peer
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &peer{cmd, input, bufio.NewReader(output)}
-	if _, err := p.lines.ReadString('\n'); err != nil { // "ready"
+	p := &peer{cmd: cmd, input: input, lines: bufio.NewReader(output)}
+	if line, err := p.lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, "ready") {
 		p.stop()
 		return nil, errors.New("the peer did not start; its complaint is above")
 	}
 	return p, nil
 }
 
-// attack has the peer run one attack and returns its seconds and its peak memory in MB.
-func (p *peer) attack() (seconds, peakMB float64, err error) {
-	if _, err := fmt.Fprintln(p.input, "run"); err != nil {
-		return 0, 0, err
+// turn implements contender.
+func (p *peer) turn(_ context.Context, steps int) (turn, error) {
+	if _, err := fmt.Fprintln(p.input, steps); err != nil {
+		return turn{}, err
 	}
+	var t turn
 	var kib float64
-	_, err = fmt.Fscanln(p.lines, &seconds, &kib)
-	return seconds, kib * 1024 / 1e6, err
+	_, err := fmt.Fscanln(p.lines, &t.wall, &t.cpu, &kib)
+	p.peakMB = kib * 1024 / 1e6
+	return t, err
 }
 
 func (p *peer) stop() {

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Measures the attack loop and the transfer passes against their Python peers and writes the tables as Markdown to
+# runs/bench/: what docs/bench.md quotes.
+#
+#   scripts/bench.sh [full]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+mkdir -p runs/bench
+
+# The kind of machine in words, without its name.
+machine() {
+  local model vectors=
+  model=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
+  grep -qw avx512f /proc/cpuinfo && vectors=AVX-512
+  grep -qw avx512_bf16 /proc/cpuinfo && vectors=AVX512-BF16
+  grep -qw amx_bf16 /proc/cpuinfo && vectors=AMX-BF16
+  echo "$(nproc) cores of $model${vectors:+ with $vectors}"
+}
+
+table() {
+  local file=runs/bench/$1.md
+  shift
+  echo "== sat bench $*" >&2
+  {
+    echo "\`sat bench $*\`, $(machine):"
+    echo
+    bin/sat bench "$@" --markdown
+  } | tee "$file"
+}
+
+if [ "${1:-}" = full ]; then
+  table attack attack --peer --rounds 20 --seconds 2
+  table attack-1-thread attack --peer --rounds 20 --seconds 2 --threads 1
+  table transfer transfer --peer --rounds 20
+  table workers-1x2 attack --rounds 20 --workers 1 --threads 2
+  table workers-2x1 attack --rounds 20 --workers 2 --threads 1
+else
+  table attack attack --peer --seconds 0.5
+  table transfer transfer --peer --seconds 0.2
+fi
