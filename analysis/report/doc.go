@@ -28,6 +28,8 @@
 //	sweep/groups.csv                    epsilon,within_mean,across_mean,difference,p,permutations[,p_rank][,chosen]: chosen
 //	                                    is 1 on the epsilon that the run uses
 //	models/NAME/curve.csv               epoch,train_loss[,val_loss][,val_top1]: accuracy as a fraction of 1
+//	pictures/pictures.json              pictures [{file (a PNG of that folder: original, change, result), source, image,
+//	                                    label, amplified, linf, predictions [{model,class}]}]
 //	run.json                            see Info
 //
 // and of each section its own files below analysis/, named as the paper's outputs: fig1_tsne.csv, fig3_importance.csv,

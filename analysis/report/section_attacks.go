@@ -4,7 +4,7 @@ package report
 var attacksSection = &section{
 	id: "attacks", nav: "Other attacks", title: "Would another attack say the same?",
 	lead:    "The same models compared by images of another attack: the order of the pairs should not depend on it.",
-	files:   []string{"fig2a_autoattack.csv", "fig2b_patchfool.csv"},
+	files:   []string{"fig2a_autoattack.csv", "fig2b_patchfool.csv", "attacks.csv"},
 	command: "sat analyze matrices",
 	read:    readAttacks,
 }
@@ -34,9 +34,60 @@ func readAttacks(r *Run) (*content, error) {
 		c.values[f.id] = s.value(plural(s.corr.N, "point", "points"))
 		data[f.id] = correlationData(s)
 	}
+	table, err := r.attackSettings()
+	if err != nil {
+		return nil, err
+	}
+	if table != nil {
+		c.blocks = append(c.blocks, block{Heading: "All attacks side by side"}, block{Table: table},
+			block{Note: "White box: mean share of correct images that an attack fools on the model itself. r: correlation of SAT over pairs with the main attack's. " +
+				"Survivors: images, over all models, that withstand and stay clean; a dash where none do."})
+	}
 	if c.blocks == nil {
 		return nil, nil
 	}
 	c.data = data
 	return c, nil
+}
+
+// attackSettings is attacks.csv: one line for each attack of the run.
+func (r *Run) attackSettings() (*dataTable, error) {
+	t, csv, err := r.analysisTable("attacks.csv", "setting", "method", "epsilon", "step_size", "steps", "white_box", "pairs", "mean_sat",
+		"median_sat", "r", "ci_lo", "ci_hi", "survivors")
+	if t == nil {
+		return nil, err
+	}
+	out := &dataTable{Stem: "attacks", CSV: csv, Label: "The same models by different attacks",
+		Columns: columns("Setting", "Attack", "Epsilon", "#Step", "#Steps", "#White box, %", "#Mean SAT", "#Median SAT", "#r", "#Survivors")}
+	for _, row := range t.rows {
+		var v [6]float64
+		for i, name := range []string{"white_box", "mean_sat", "median_sat", "r", "ci_lo", "ci_hi"} {
+			if v[i], err = row.number(name); err != nil {
+				return nil, err
+			}
+		}
+		step := row.text("step_size")
+		if step != "" {
+			number, err := row.number("step_size")
+			if err != nil {
+				return nil, err
+			}
+			step = short(number)
+		}
+		r := "-"
+		if v[3] == v[3] {
+			r = short(v[3]) + intervalText(Interval{v[4], v[5]})
+		}
+		out.Rows = append(out.Rows, cells(row.text("setting"), row.text("method"), dashed(row.text("epsilon")), dashed(step), dashed(row.text("steps")),
+			short(v[0]), short(v[1]), short(v[2]), r, dashed(row.text("survivors"))))
+	}
+	return out, nil
+}
+
+// dashed shows an empty cell as a dash.
+func dashed(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
 }

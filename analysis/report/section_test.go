@@ -1,7 +1,10 @@
 package report
 
 import (
+	"bytes"
 	"fmt"
+	"image"
+	"image/png"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,6 +26,8 @@ func studyFiles(s *synthetic.Zoo) map[string]string {
 		"tab3_training.csv":           "architecture,diversity,mean_sat,ci_lo,ci_hi,n_models,n_pairs,paper\nResNet-50,Initialization,4.2,4.1,4.3,21,210,4.23\nAll,All,2.5,2.4,2.6,69,2346,2.73\n",
 		"tabH_novel_assignment.csv":   "model,method,cluster,margin,expected\ngluon_resnext50_32x4d,nystrom,6,0.1,6\n",
 		"fig7_training_ensembles.csv": "architecture,set,N,mean_ERR,wrong_by_all\nResNet-50,initialization,2,0.1,9\nResNet-50,initialization,3,0.15,8\nAll,All,2,0.2,5\nAll,All,3,0.22,4\n",
+		"attacks.csv": "setting,method,epsilon,step_size,steps,white_box,pairs,mean_sat,median_sat,floored,r,ci_lo,ci_hi,survivors\n" +
+			"main,pgd,8/255,0.1,50,99.5,28,2.7,2.8,0,,,,\nautoattack,autoattack,8/255,,100,100,28,2.6,2.7,1,0.98,0.95,0.99,12\n",
 		"fig4b_training_distance.csv": "model,a,b\na,0,1\nb,1,0\n",
 	}
 	cells := func(mean string, sign float64) string {
@@ -103,6 +108,43 @@ func TestEverySectionShowsItsFiles(t *testing.T) {
 		if verdicts[id] != want {
 			t.Errorf("%s: verdict %q, want %q", id, verdicts[id], want)
 		}
+	}
+}
+
+// TestPictures: the page shows the pictures with what the models make of them; a picture that is missing or elsewhere is an
+// error.
+func TestPictures(t *testing.T) {
+	dir := t.TempDir()
+	invent(t, synthetic.Small(), dir)
+	img := image.NewGray(image.Rect(0, 0, 30, 10))
+	var content bytes.Buffer
+	if err := png.Encode(&content, img); err != nil {
+		t.Fatal(err)
+	}
+	describe := func(file string) {
+		writeFile(t, filepath.Join(dir, "pictures", "pictures.json"), `{"schema_version":1,"pictures":[{"file":"`+file+`","source":"vit-s0","image":"a/1.png",
+"label":3,"amplified":5,"linf":0.1,"l2":1,"predictions":[{"model":"vit-s0","class":5},{"model":"vit-s1","class":3}]}]}`)
+	}
+	describe("vit-s0.png")
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "vit-s0.png") {
+		t.Errorf("a missing picture: %v", err)
+	}
+	writeFile(t, filepath.Join(dir, "pictures", "vit-s0.png"), content.String())
+	if _, err := Write(t.Context(), dir, Options{SkipPNG: true}); err != nil {
+		t.Fatal(err)
+	}
+	svg := read(t, dir, "figures", "pictures.svg")
+	for _, want := range []string{"made on vit-s0", "class 3, seen as 5", "1 of 2 models are wrong"} {
+		if !strings.Contains(svg, want) {
+			t.Errorf("the figure does not say %q", want)
+		}
+	}
+	if csv := read(t, dir, "figures", "pictures.csv"); !strings.Contains(csv, "vit-s0,a/1.png,3,0.1,vit-s1,3") {
+		t.Errorf("predictions %q", csv)
+	}
+	describe("../secret.png")
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "not a file of this folder") {
+		t.Errorf("a picture elsewhere: %v", err)
 	}
 }
 

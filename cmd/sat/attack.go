@@ -18,6 +18,7 @@ func attackCommand() *cli.Command {
 		&cli.StringFlag{Name: "out", Usage: "adversarial images, float32 [N,3,H,W]"},
 		&cli.BoolFlag{Name: "check", Usage: "instead of attacking, look for what would make an attack meaningless: normalised images, a soft-max, training mode, zero gradients"},
 		&cli.BoolFlag{Name: "only-correct", Usage: "copy the clean image where the model is wrong already"},
+		&cli.StringFlag{Name: "pictures", Usage: "folder for pictures of the first eight images: original, amplified perturbation, result"},
 		&cli.StringFlag{Name: "target-labels", Usage: "with --target label: T.npy (int64 [N]), the class that each image shall reach"},
 	}
 	return command(cli.Command{
@@ -86,7 +87,7 @@ func attack(c *cli.Context) error {
 	}
 	job := run.AttackJob{
 		Model: c.String("model"), Describe: settings.describe, Images: c.String("images"), Folder: folderOptions(c), Labels: c.String("labels"),
-		Targets: c.String("target-labels"), Out: c.String("out"),
+		Targets: c.String("target-labels"), Out: c.String("out"), Pictures: c.String("pictures"),
 		Attack: settings.attack, OnlyCorrect: c.Bool("only-correct"),
 		Device: settings.device, Threads: n, Precision: settings.precision, Batch: batch, Progress: progress(c),
 	}

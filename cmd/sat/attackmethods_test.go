@@ -228,3 +228,21 @@ func TestAttackPatchFool(t *testing.T) {
 		}
 	}
 }
+
+// TestAttackPictures: the folder holds a picture of each of the first images and a table of what the model makes of them.
+func TestAttackPictures(t *testing.T) {
+	t.Parallel()
+	needTorch(t)
+	dir := workplace(t)
+	out, _, _ := attacked(t, dir, "--model", "a.pt", "--images", "images.npy", "--labels", "labels.npy", "--steps", "2", "--epsilon", "24/255",
+		"--pictures", "look")
+	rows := table(t, filepath.Join(dir, "look", "predictions.csv"))
+	if len(rows) != 1+8 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for i, row := range rows[1:] {
+		if readFile(t, filepath.Join(dir, "look", row[0])) == nil || row[4] != "a" || (row[5] != row[3]) != out.Fooled[i] {
+			t.Errorf("image %d, fooled %v: %v", i, out.Fooled[i], row)
+		}
+	}
+}

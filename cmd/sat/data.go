@@ -26,7 +26,7 @@ func dataCommand() *cli.Command {
 					&cli.StringFlag{Name: "out", Usage: "X.npy", Required: true},
 				),
 				Action: dumpData,
-			}, "sat data dump --images data/digits --size 32 --crop-pct 1 --interpolation bilinear --out images.npy"),
+			}, "sat data dump --images data/digits --size 32 --crop-pct 1 --interpolation bilinear --out digits.npy"),
 		},
 	}
 }

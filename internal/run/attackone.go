@@ -28,6 +28,7 @@ type AttackJob struct {
 	Targets  string // .npy: the classes that an attack with TargetGiven aims at
 	Out      string // .npy
 	Attack   Attack
+	Pictures string // folder for pictures of the first images; "" for none
 	// OnlyCorrect copies the clean image where the model is wrong already, instead of attacking it.
 	OnlyCorrect bool
 
@@ -84,6 +85,7 @@ func AttackOne(ctx context.Context, job AttackJob) (AttackResult, error) {
 		result.Batch = min(set.N, defaultBatch)
 	}
 	attacker, per := job.batches(set.N, &result.Batch)
+	var pictures []Picture
 	perImage := job.Attack.passes()
 	job.Progress.Begin("attack", perImage*float64(set.N), 0)
 	err = data.StreamNPY(job.Out, []int{set.N, set.C, set.H, set.W}, func(write func([]float32) error) error {
@@ -100,12 +102,29 @@ func AttackOne(ctx context.Context, job AttackJob) (AttackResult, error) {
 				return fmt.Errorf("attack %s, images %d to %d: %w", model.Name(), from, to-1, err)
 			}
 			result.add(&r, x, set.Labels[from:to], job.OnlyCorrect)
+			if job.Pictures != "" {
+				for i := 0; i < x.N && len(pictures) < mostPictures; i++ {
+					label, class := set.Labels[from+i], r.Predicted[i]
+					if job.OnlyCorrect && r.Clean[i] != label {
+						class = r.Clean[i]
+					}
+					p := Picture{File: fmt.Sprintf("image-%d.png", from+i), Source: model.Name(), Image: set.IDs[from+i], Label: label,
+						Predictions: []PicturePrediction{{model.Name(), class}}}
+					if err := p.write(job.Pictures, x.Image(i), r.Adversarial.Image(i), x.C, x.H, x.W); err != nil {
+						return err
+					}
+					pictures = append(pictures, p)
+				}
+			}
 			if err := write(r.Adversarial.Pixels); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	if err == nil && job.Pictures != "" {
+		err = writePictures(job.Pictures, result.Settings, pictures)
+	}
 	if err != nil {
 		return AttackResult{}, err
 	}

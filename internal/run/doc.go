@@ -57,6 +57,8 @@
 //	DIR/analysis/         what the tables [analysis.NAME] ask for, see package studies; the comparison of groups, SAT beside
 //	                      agreement, stability
 //	DIR/sweep/            the same comparison at other epsilons
+//	DIR/ablation/         the same comparison by other attacks
+//	DIR/pictures/         adversarial images to look at, pictures.json
 //	DIR/figures/          figures of the report
 //	DIR/report.html       the report; also report.md and report.json
 //

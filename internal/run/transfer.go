@@ -80,7 +80,10 @@ func (r *runner) transfer(ctx context.Context) error {
 	if err := r.execute(ctx, StageTransfer, tasks, skipped, what); err != nil {
 		return err
 	}
-	return r.record()
+	if err := r.record(); err != nil {
+		return err
+	}
+	return r.pictures(ctx)
 }
 
 // pending is one transfer unit to compute.
