@@ -30,7 +30,11 @@
 //	models/NAME/curve.csv               epoch,train_loss[,val_loss][,val_top1]: accuracy as a fraction of 1
 //	pictures/pictures.json              pictures [{file (a PNG of that folder: original, change, result), source, image,
 //	                                    label, amplified, linf, predictions [{model,class}]}]
-//	run.json                            see Info
+//	boundary/planes.json                grid, range, pictures [{a,b,pair,triplet,images,labels,plane {u,c,h},agreement,
+//	                                    classes_a,classes_b}]: class maps, the first axis outermost
+//	stability_seconds.json              device, threads, batch, rows [{method,n,seconds}]
+//	run.json                            see Info. Models with adversarial were trained to withstand the attack: they are
+//	                                    missing in analysis/groups.json and sweep/
 //
 // and of each section its own files below analysis/, named as the paper's outputs: fig1_tsne.csv, fig3_importance.csv,
 // fig5_sat_vs_err.csv and so on. The file section_NAME.go of a section lists them with their columns.

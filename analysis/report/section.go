@@ -35,7 +35,8 @@ type content struct {
 // sections are those of the page, in its order.
 var sections = []*section{
 	clustersSection, embeddingSection, importanceSection, ensembleSection, trainingSection, distillationSection,
-	attacksSection, picturesSection, stabilitySection, novelSection, catalogueSection, correlationsSection,
+	attacksSection, picturesSection, boundarySection, stabilitySection, hardenedSection, novelSection, catalogueSection,
+	correlationsSection,
 }
 
 // readSections reads what each section is made of and the settings beside it.

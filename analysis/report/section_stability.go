@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 )
 
@@ -48,7 +49,92 @@ func readStability(r *Run) (*content, error) {
 		data = append(data, map[string]any{"method": method, "n": n, "ratio": number(v[0]), "std": number(v[1]), "std_lo": number(v[2]),
 			"std_hi": number(v[3]), "cost": number(v[4])})
 	}
-	c.blocks = []block{{Table: out}, {Note: "In brackets: the 95 % interval of a standard deviation of so few scores. Cost: forward passes, attack steps included, in units of 25,000."}}
+	note := "In brackets: the 95 % interval of a standard deviation of so few scores. Cost: forward passes, attack steps included, in units of 25,000."
+	seconds, err := readSeconds(r)
+	if err != nil {
+		return nil, err
+	}
+	if seconds.Rows != nil {
+		out.Columns = append(out.Columns, column{"Seconds", true})
+		for i := range out.Rows {
+			text := "–"
+			if v, ok := seconds.of(t.rows[i].text("method"), t.rows[i].text("n")); ok {
+				text = short(v)
+			}
+			out.Rows[i] = append(out.Rows[i], cellText{Text: text})
+		}
+		note += fmt.Sprintf(" Seconds: one score of the pair, from passes measured one after the other on this machine (%s, %s, %d images at a time).",
+			seconds.Device, plural(seconds.Threads, "thread", "threads"), seconds.Batch)
+	}
+	c.blocks = []block{{Table: out}, {Note: note}}
+	tests, err := readSpreadTests(r)
+	if err != nil {
+		return nil, err
+	}
+	c.blocks = append(c.blocks, tests...)
 	c.data = data
 	return c, nil
+}
+
+// secondsFile is stability_seconds.json: what a score costs on the machine that ran it.
+type secondsFile struct {
+	Device  string
+	Threads int
+	Batch   int
+	Rows    []struct {
+		Method  string
+		N       int
+		Seconds float64
+	}
+}
+
+func readSeconds(r *Run) (f secondsFile, err error) {
+	_, err = readJSON(r.path("stability_seconds.json"), &f)
+	return f, err
+}
+
+func (f *secondsFile) of(method, n string) (float64, bool) {
+	for _, row := range f.Rows {
+		if row.Method == method && strconv.Itoa(row.N) == n {
+			return row.Seconds, true
+		}
+	}
+	return 0, false
+}
+
+// readSpreadTests reads stability.json: the comparison of both methods at each size, and what a reader must know.
+func readSpreadTests(r *Run) ([]block, error) {
+	var file struct {
+		Tests []struct {
+			A, B     string
+			NA       int       `json:"n_a"`
+			NB       int       `json:"n_b"`
+			LogRatio *nullable `json:"log_ratio"`
+			CILo     *nullable `json:"ci_lo"`
+			CIHi     *nullable `json:"ci_hi"`
+			P        *nullable
+		}
+		Warnings []string
+	}
+	if found, err := readJSON(r.path("analysis", "stability.json"), &file); err != nil || !found {
+		return nil, err
+	}
+	t := &dataTable{Label: "Standard deviations of two methods compared", Narrow: true,
+		Columns: columns("Methods", "#ln(ratio of standard deviations)", "#p, Brown-Forsythe")}
+	for _, v := range file.Tests {
+		p := "–"
+		if x := orNaN(v.P); !math.IsNaN(x) {
+			p = formatP(x)
+		}
+		t.Rows = append(t.Rows, cells(fmt.Sprintf("%s, %s / %s, %s", v.A, thousands(v.NA), v.B, thousands(v.NB)),
+			score(orNaN(v.LogRatio))+intervalText(Interval{orNaN(v.CILo), orNaN(v.CIHi)}), p))
+	}
+	var out []block
+	if t.Rows != nil {
+		out = append(out, block{Table: t}, block{Note: "Above 0 the first method scatters more. The interval resamples the repeats, the same ones for both methods."})
+	}
+	for _, w := range file.Warnings {
+		out = append(out, block{Note: w + "."})
+	}
+	return out, nil
 }

@@ -18,6 +18,7 @@ func studyFiles(s *synthetic.Zoo) map[string]string {
 	files := map[string]string{
 		"fig2a_autoattack.csv":        "pair,sat_pgd,sat_autoattack\n",
 		"fig2b_patchfool.csv":         "target,sat_pgd,sat_patchfool\n",
+		"agreement_sat.csv":           "a,b,sat,agreement\n",
 		"fig5_sat_vs_err.csv":         "a,b,sat,err_a,err_b,err_ens,ERR\n",
 		"figH1_one_sided.csv":         "a,b,sat_two_sided,sat_one_sided\n",
 		"figG1_teacher_accuracy.csv":  "teacher,teacher_top1,student_top1\n",
@@ -48,6 +49,7 @@ func studyFiles(s *synthetic.Zoo) map[string]string {
 		files["fig5_sat_vs_err.csv"] += fmt.Sprintf("%s,x,%v,0.2,0.2,0.18,%v\n", m.Name, x, 0.1*y)
 		files["figH1_one_sided.csv"] += fmt.Sprintf("%s,x,%v,%v\n", m.Name, x, y)
 		files["figG1_teacher_accuracy.csv"] += fmt.Sprintf("%s,%v,%v\n", m.Name, 70+x, 75+y)
+		files["agreement_sat.csv"] += fmt.Sprintf("%s,x,%v,%v\n", m.Name, x, 0.2*y)
 	}
 	files["fig8a_distill_all.csv"] = strings.ReplaceAll(files["figG1_teacher_accuracy.csv"], "teacher_top1", "sat")
 	files["fig8b_distill_transformer.csv"], files["fig8c_distill_other.csv"] = files["fig8a_distill_all.csv"], files["fig8a_distill_all.csv"]

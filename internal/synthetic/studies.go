@@ -35,7 +35,7 @@ func (z *Zoo) writeStudies(ctx context.Context, f studies.Folder, dir string, o 
 		return err
 	}
 	for _, write := range []func(context.Context, studies.Folder, string, *outcome) error{
-		z.writeAttacks, z.writeStability, z.writeTraining, z.writeStudents, z.writeNovel,
+		z.writeAttacks, z.writeAgreement, z.writeStability, z.writeTraining, z.writeStudents, z.writeNovel,
 	} {
 		if err := write(ctx, f, dir, o); err != nil {
 			return err
