@@ -93,7 +93,7 @@ func TestWithoutCgo(t *testing.T) {
 		"analysis/tab2_clusters.csv": "tab2_clusters.csv"} {
 		write(t, filepath.Join(dir, to), readFile(t, filepath.Join(finished, "runs/tiny", from)))
 	}
-	write(t, filepath.Join(dir, "features.csv"), []byte("model,norm\nresnet-s0,BN\nresnet-s1,BN\nmixer-s0,LN\nmixer-s1,LN\n"))
+	write(t, filepath.Join(dir, "features.csv"), []byte("model,norm\nresnet-s0,BN\nresnet-s1,BN\nmixer-s0,LN\nmixer-s1,LN\nhardened,LN\n"))
 	write(t, filepath.Join(dir, "a.pt"), readFile(t, filepath.Join(goldens, "conv.pt")))
 	images := []string{"--images", "data/digits", "--input-size", "16"}
 	for _, c := range []struct {

@@ -77,6 +77,10 @@ opt = "adamw"
 lr = 4e-3
 shift = 2
 
+[recipe.hardened]
+inherit = "short"
+adversarial = { epsilon = "24/255", step_size = "24/255", steps = 1 }
+
 [[model]]
 name = "resnet"
 timm = "resnet18d"
@@ -93,6 +97,15 @@ timm = "models.mlp_mixer.MlpMixer"
 args = { img_size = 16, patch_size = 4, embed_dim = 32, num_blocks = 2 }
 recipe = "short"
 seeds = [0, 1]
+input_size = 16
+crop_pct = 1.0
+interpolation = "bilinear"
+
+[[model]]
+name = "hardened"
+timm = "models.mlp_mixer.MlpMixer"
+args = { img_size = 16, patch_size = 4, embed_dim = 32, num_blocks = 2 }
+recipe = "hardened"
 input_size = 16
 crop_pct = 1.0
 interpolation = "bilinear"

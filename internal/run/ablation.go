@@ -26,11 +26,17 @@ type setting struct {
 	folder  string // of its scores, below the run's; "" for the main attack
 	attack  Attack
 	sources []string // as of Ablation
+	// ordinary leaves out the models trained on adversarial images: other attacks and radii are compared on the others, and
+	// an attack that goes on until it succeeds would spend most of its time on these.
+	ordinary bool
 }
+
+// shown reports whether m is shown the images.
+func (s setting) shown(m *member) bool { return !s.ordinary || !m.hardened() }
 
 // attacked reports whether there are images made on m.
 func (s setting) attacked(m *member) bool {
-	return s.sources == nil || slices.Contains(s.sources, m.Name) || slices.Contains(s.sources, m.Group)
+	return s.sources == nil && s.shown(m) || slices.Contains(s.sources, m.Name) || slices.Contains(s.sources, m.Group)
 }
 
 // settings lists the main attack, those of the sweep and those of the ablations, without repetition.
@@ -38,12 +44,12 @@ func (r *runner) settings() []setting {
 	all := []setting{{attack: r.Attack}}
 	for _, a := range r.Sweep {
 		if a.Attacker != r.Attack.Attacker {
-			all = append(all, setting{folder: filepath.Join("sweep", sweepFolder(a)), attack: a})
+			all = append(all, setting{folder: filepath.Join("sweep", sweepFolder(a)), attack: a, ordinary: true})
 		}
 	}
 	for _, a := range r.Ablation {
 		if r.settingOf(all, a) == nil {
-			all = append(all, setting{filepath.Join("ablation", a.Name), a.Attack, a.Sources})
+			all = append(all, setting{filepath.Join("ablation", a.Name), a.Attack, a.Sources, a.Sources == nil})
 		}
 	}
 	return all
@@ -52,7 +58,8 @@ func (r *runner) settings() []setting {
 // settingOf finds the setting that holds the images of an ablation; an attack on all models serves one on some.
 func (r *runner) settingOf(all []setting, a Ablation) *setting {
 	for i, s := range all {
-		if s.attack.Attacker == a.Attack.Attacker && (s.sources == nil || slices.Equal(s.sources, a.Sources)) {
+		serves := s.sources == nil && !(s.ordinary && slices.ContainsFunc(a.Sources, r.isHardened))
+		if s.attack.Attacker == a.Attack.Attacker && (serves || slices.Equal(s.sources, a.Sources)) {
 			return &all[i]
 		}
 	}
@@ -184,15 +191,17 @@ func (r *runner) writeAblations() error {
 	if len(r.Ablation) == 0 {
 		return nil
 	}
-	main := r.measured[""]
+	main := r.ordinarily(r.measured[""])
 	rows := [][]string{r.settingRow("main", main, correlated{}, main.survivors)}
 	for _, a := range r.Ablation {
 		m := r.measured[r.settingOf(r.settings(), a).folder]
-		write := r.writeTwoSided
-		if a.Sources != nil {
-			write = r.writeOneSided
+		var file ablationFile
+		var err error
+		if a.Sources == nil {
+			file, err = r.writeTwoSided(a, main, m)
+		} else {
+			file, err = r.writeOneSided(a, r.measured[""], m)
 		}
-		file, err := write(a, main, m)
 		if err != nil {
 			return fmt.Errorf("ablation %s: %w", a.Name, err)
 		}
@@ -293,7 +302,8 @@ func (r *runner) writeOneSided(a Ablation, main, m *measured) (ablationFile, err
 	for _, p := range main.scores.Pairs {
 		twoSided[[2]string{p.A, p.B}], twoSided[[2]string{p.B, p.A}] = p.SAT, p.SAT
 	}
-	score := func(t *analysis.Tables, source, target int) (sat float64, both, fooled int) {
+	score := func(t *analysis.Tables, a, b *member) (sat float64, both, fooled int) {
+		source, target := slices.Index(t.Models, a.Name), slices.Index(t.Models, b.Name)
 		for w, c := range t.Correct[source] {
 			c &= t.Correct[target][w]
 			both += bits.OnesCount64(c)
@@ -308,16 +318,16 @@ func (r *runner) writeOneSided(a Ablation, main, m *measured) (ablationFile, err
 	var rows [][]string
 	number := analysis.FormatFloat
 	where := setting{sources: a.Sources}
-	for i, source := range r.members {
+	for _, source := range r.members {
 		if !where.attacked(source) {
 			continue
 		}
-		for j, target := range r.members {
-			if i == j {
+		for _, target := range r.members {
+			if source == target || !slices.Contains(m.tables.Models, target.Name) {
 				continue
 			}
-			byMain, both, fooledMain := score(main.tables, i, j)
-			byOther, _, fooled := score(m.tables, i, j)
+			byMain, both, fooledMain := score(main.tables, source, target)
+			byOther, _, fooled := score(m.tables, source, target)
 			sat := twoSided[[2]string{source.Name, target.Name}]
 			two.add(sat, byOther)
 			one.add(byMain, byOther)

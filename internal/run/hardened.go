@@ -43,3 +43,34 @@ func (r *runner) ordinary(s *analysis.Scores) (*analysis.Scores, []string) {
 	}
 	return out, groups
 }
+
+// ordinaryTables is ordinary for bits.
+func (r *runner) ordinaryTables(t *analysis.Tables) *analysis.Tables {
+	out := &analysis.Tables{Images: t.Images}
+	var kept []int
+	for i, name := range t.Models {
+		if !r.isHardened(name) {
+			kept = append(kept, i)
+		}
+	}
+	for _, i := range kept {
+		out.Models, out.Correct = append(out.Models, t.Models[i]), append(out.Correct, t.Correct[i])
+		wrong := make([]analysis.Bits, len(kept))
+		for k, j := range kept {
+			wrong[k] = t.Wrong[i][j]
+		}
+		out.Wrong = append(out.Wrong, wrong)
+	}
+	return out
+}
+
+// ordinarily is ordinary for all that is known of a setting but its bits.
+func (r *runner) ordinarily(m *measured) *measured {
+	out := *m
+	out.scores, _ = r.ordinary(m.scores)
+	if m.survivors != nil {
+		left := survivorsOf(r.ordinaryTables(m.tables), out.scores.Pairs)
+		out.survivors = &left
+	}
+	return &out
+}

@@ -88,6 +88,9 @@ func (r *runner) record() error {
 				outcome.Attacks[source.Name] = append(outcome.Attacks[source.Name], relative(unit, "adv"))
 			}
 			for _, target := range r.members {
+				if !s.shown(target) {
+					continue
+				}
 				unit, err := r.transferUnit(s.attack, source, target)
 				if err != nil {
 					return err

@@ -33,6 +33,9 @@ func (r *runner) similarity(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if setting.ordinary {
+			t = r.ordinaryTables(t)
+		}
 		if setting.sources != nil {
 			r.measured[setting.folder] = &measured{attack: setting.attack, tables: t, meta: r.meta(m, setting.attack, t)}
 			continue

@@ -45,7 +45,7 @@ func (r *runner) transfer(ctx context.Context) error {
 		for _, s := range r.settings() {
 			a := s.attack
 			for _, source := range r.members {
-				if !s.attacked(source) {
+				if !s.attacked(source) || !s.shown(target) {
 					continue
 				}
 				unit, err := r.transferUnit(a, source, target)
