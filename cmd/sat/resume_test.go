@@ -59,6 +59,13 @@ k = 2
 
 [analysis.tsne]
 
+[evaluate]
+logits = "float32"
+
+[analysis.ensembles]
+largest = 3
+draws = 20
+
 [analysis.training]
 
 [analysis.novel]

@@ -195,7 +195,7 @@ func (a *analyses) ensembleOptions() analysis.ClusterEnsembleOptions {
 	return out
 }
 
-// logits opens what the models say to the images of [analysis.ensembles].
+// logits opens what the models say to the evaluation images, or to those that the experiment brings logits of.
 func (a *analyses) logits(ctx context.Context) (*studies.LogitFiles, error) {
 	o := a.Analysis.Ensembles
 	if o.Labels == "" && a.predicted() {
