@@ -30,6 +30,7 @@ soak: build
 bench: build
 	@scripts/setup.sh peers
 	@scripts/bench.sh $(if $(FULL),full)
+	bin/sat bench load --peer
 	bin/sat bench analysis --peer
 
 # Rebuilds the committed references of the tests in an environment of their own.

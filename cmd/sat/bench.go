@@ -21,6 +21,7 @@ func benchCommand() *cli.Command {
 		Usage:           "measure this machine, also against the Python peers",
 		HideHelpCommand: true,
 		Subcommands: []*cli.Command{
+			benchLoadCommand(),
 			command(cli.Command{
 				Name:   "attack",
 				Usage:  "PGD on networks of timm with random weights; the peer is torchattacks on the eager network",

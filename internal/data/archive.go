@@ -220,6 +220,9 @@ func (l *lister) add(prefix string, header *tar.Header, from int64) error {
 		return nil
 	}
 	name := path.Join(prefix, clean)
+	if err := checkName(name); err != nil {
+		return fmt.Errorf("holds %w", err)
+	}
 	switch header.Typeflag {
 	case tar.TypeDir:
 		l.put(member{name, 0, folderSize})

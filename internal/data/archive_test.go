@@ -174,6 +174,8 @@ func TestArchiveErrors(t *testing.T) {
 		{"truncated archive in it", string(pack(t, map[string]string{"a.tar": string(good[:second])})), []string{"a.tar", "truncated"}},
 		{"class without images", string(pack(t, map[string]string{"a/1.png": "", "b/x.txt": "x"})), []string{`no images in class "b"`}},
 		{"class folder without anything", string(pack(t, map[string]string{"a/1.png": "", "b/": ""})), []string{`no images in class "b"`}},
+		{"a name in Latin-1", string(pack(t, map[string]string{"a/caf\xe9.png": ""})), []string{`"a/caf\xe9.png"`, "not UTF-8"}},
+		{"only another split, with folders above it", string(pack(t, map[string]string{"x/train/a/1.png": ""})), []string{`folder "train" but none named "val"`}},
 		{"another split", string(pack(t, map[string]string{"train/a/1.png": "", "README": "x"})), []string{`folder "train" but none named "val"`}},
 	}
 	for _, c := range cases {

@@ -43,7 +43,7 @@ func loadCached(ctx context.Context, f *Folder, transforms []EvalTransform, o Lo
 	for k, t := range transforms {
 		key := newCacheKey(f, states, t)
 		path := key.path(o.CacheDir)
-		sets[k], err = openCache(ctx, path, key, f, t, o)
+		sets[k], err = openCache(ctx, path, key, f, t, o, false)
 		switch {
 		case err == nil:
 			continue
@@ -72,7 +72,7 @@ func loadCached(ctx context.Context, f *Folder, transforms []EvalTransform, o Lo
 	for i, k := range missing {
 		key := newCacheKey(f, states, lacking[i])
 		path := key.path(o.CacheDir)
-		if sets[k], err = openCache(ctx, path, key, f, lacking[i], o); err != nil {
+		if sets[k], err = openCache(ctx, path, key, f, lacking[i], o, true); err != nil {
 			return nil, fmt.Errorf("image cache %s, just written: %w", path, err)
 		}
 	}
@@ -128,7 +128,7 @@ func writeCaches(ctx context.Context, f *Folder, states []string, transforms []E
 			key := newCacheKey(&sub, states[from:to], t)
 			path := key.path(partDir)
 			parts[k] = append(parts[k], path)
-			c, err := readCache(ctx, path, key, &sub, t, o)
+			c, err := readCache(ctx, path, key, &sub, t, o, false)
 			switch {
 			case err == nil:
 				c.file.Close()
@@ -250,9 +250,9 @@ func joinParts(ctx context.Context, path string, key cacheKey, parts []string, f
 	})
 }
 
-// openCache verifies a cache file and maps it into memory.
-func openCache(ctx context.Context, path string, key cacheKey, f *Folder, t EvalTransform, o LoadOptions) (*Set, error) {
-	c, err := readCache(ctx, path, key, f, t, o)
+// openCache checks a cache file as readCache does and maps it into memory.
+func openCache(ctx context.Context, path string, key cacheKey, f *Folder, t EvalTransform, o LoadOptions, written bool) (*Set, error) {
+	c, err := readCache(ctx, path, key, f, t, o, written)
 	if err != nil {
 		return nil, err
 	}

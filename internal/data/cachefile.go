@@ -135,8 +135,9 @@ func openCacheFile(path string) (c *openedCache, err error) {
 	return c, nil
 }
 
-// readCache opens the cache file of list f under transform t and checks all of it against its checksums and the key.
-func readCache(ctx context.Context, path string, key cacheKey, f *Folder, t EvalTransform, o LoadOptions) (_ *openedCache, err error) {
+// readCache opens the cache file of list f under transform t and checks it against the key and, unless this process has just
+// written it, the images against their checksums.
+func readCache(ctx context.Context, path string, key cacheKey, f *Folder, t EvalTransform, o LoadOptions, written bool) (_ *openedCache, err error) {
 	c, err := openCacheFile(path)
 	if err != nil {
 		return nil, err
@@ -153,8 +154,10 @@ func readCache(ctx context.Context, path string, key cacheKey, f *Folder, t Eval
 	if len(c.info.Digests) != n*sha256.Size || c.end-cachePage != int64(n)*int64(t.bytes()) {
 		return nil, errors.New("holds another number of images than it says")
 	}
-	if err := verifyImages(ctx, c.file, c.info.Digests, t.bytes()); err != nil {
-		return nil, err
+	if !written {
+		if err := verifyImages(ctx, c.file, c.info.Digests, t.bytes()); err != nil {
+			return nil, err
+		}
 	}
 	if len(c.info.Skipped) > 0 && o.OnBad != SkipBadImages {
 		bad := c.info.Skipped[0]

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Sample is one image of a folder.
@@ -88,6 +89,11 @@ func openFolder(ctx context.Context, root string, o FolderOptions) (*Folder, err
 	if err != nil {
 		return nil, err
 	}
+	for i := range f.Samples {
+		if err := checkName(f.Samples[i].ID); err != nil {
+			return nil, err
+		}
+	}
 	if o.ClassMap != "" {
 		if err := f.renumber(o.ClassMap); err != nil {
 			return nil, err
@@ -95,6 +101,14 @@ func openFolder(ctx context.Context, root string, o FolderOptions) (*Folder, err
 	}
 	f.sort()
 	return f, nil
+}
+
+// checkName refuses names that result files, which are UTF-8, could not tell apart.
+func checkName(id string) error {
+	if !utf8.ValidString(id) {
+		return fmt.Errorf("%q, whose name is not UTF-8; rename it", id)
+	}
+	return nil
 }
 
 // readClasses lists the images of a split that says itself what their classes are.

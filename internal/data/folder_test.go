@@ -208,41 +208,6 @@ func TestFolderList(t *testing.T) {
 	wantError(t, err, "none.txt", "no such file")
 }
 
-func TestCheckClasses(t *testing.T) {
-	names := func(n int, format func(int) string) *Folder {
-		f := &Folder{Root: "DIR"}
-		for i := range n {
-			f.Classes = append(f.Classes, format(i))
-		}
-		return f
-	}
-	synsets := func(i int) string { return "n" + strconv.Itoa(10000000+i) }
-	cases := []struct {
-		name   string
-		folder *Folder
-		k      int
-		want   string
-	}{
-		{"ten of ten", names(10, strconv.Itoa), 10, ""},
-		{"nine of ten", names(9, strconv.Itoa), 10, "9 classes, but the network has 10 outputs"},
-		{"ImageNet", names(1000, synsets), 1000, ""},
-		{"a thousand others", names(1000, strconv.Itoa), 1000, "not an ImageNet class"},
-		{"class map", &Folder{Root: "DIR", Classes: make([]string, 7), mapped: true}, 1000, ""},
-		{"class map beyond", &Folder{Root: "DIR", Classes: make([]string, 1001), mapped: true}, 1000, "labels go up to 1000"},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			err := c.folder.CheckClasses(c.k)
-			if c.want == "" && err != nil {
-				t.Fatal(err)
-			}
-			if c.want != "" {
-				wantError(t, err, c.want)
-			}
-		})
-	}
-}
-
 func TestSubsetEqualsHashlib(t *testing.T) {
 	f := &Folder{Root: "DIR"}
 	for c := range 7 {

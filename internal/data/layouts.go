@@ -92,23 +92,26 @@ func inArchive(ctx context.Context, file string, o FolderOptions) (*location, er
 	if err != nil {
 		return nil, err
 	}
-	prefix := ""
-	top, only := a.top(prefix)
-	for only {
-		prefix += slices.Collect(maps.Keys(top))[0] + "/"
-		top, only = a.top(prefix)
-	}
-	for _, name := range splitNames(o.Split) {
-		if top[name] {
-			return &location{archive: a, prefix: prefix + name + "/"}, nil
+	names, others := splitNames(o.Split), []string{"train", "val", "validation", "test"}
+	for prefix := ""; ; {
+		top, only := a.top(prefix)
+		for _, name := range names {
+			if top[name] {
+				return &location{archive: a, prefix: prefix + name + "/"}, nil
+			}
+		}
+		for _, other := range others {
+			if top[other] {
+				return nil, fmt.Errorf("%s has a folder %q but none named %q", file, other, names[0])
+			}
+		}
+		if !only {
+			return &location{archive: a, prefix: prefix}, nil
+		}
+		for folder := range top {
+			prefix += folder + "/"
 		}
 	}
-	for _, other := range []string{"train", "val", "validation", "test"} {
-		if top[other] {
-			return nil, fmt.Errorf("%s has a folder %q but none named %q", file, other, splitNames(o.Split)[0])
-		}
-	}
-	return &location{archive: a, prefix: prefix}, nil
 }
 
 // top returns the folders directly below prefix, and whether there is only one that does nothing but hold folders: one

@@ -157,6 +157,29 @@ func TestBadImages(t *testing.T) {
 	}
 }
 
+func TestTruncatedJPEG(t *testing.T) {
+	jpeg, err := os.ReadFile("codec/testdata/rgb420_101x203.jpg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"a/1.JPEG": string(jpeg), "a/2.JPEG": string(jpeg[:len(jpeg)*2/3]), "a/3.JPEG": string(jpeg)}
+	for name, root := range map[string]string{"file": tree(t, files), "archive": tree(t, map[string]string{"val.tar": string(pack(t, files))})} {
+		t.Run(name, func(t *testing.T) {
+			f, err := OpenFolder(t.Context(), root, FolderOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = Load(t.Context(), f, smallTransform, LoadOptions{})
+			skipWithoutJPEG(t, err)
+			wantError(t, err, "2.JPEG", "Premature end of JPEG file", "on_bad_image")
+			s, err := Load(t.Context(), f, smallTransform, LoadOptions{OnBad: SkipBadImages})
+			if err != nil || s.N != 2 || len(s.Skipped) != 1 || s.Skipped[0].ID != "a/2.JPEG" {
+				t.Errorf("skipping: %+v, %v", s, err)
+			}
+		})
+	}
+}
+
 func TestJPEGWithoutCgoIsNotSkipped(t *testing.T) {
 	jpeg, err := os.ReadFile("codec/testdata/grey.jpg")
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"sat/attacks"
+	"sat/internal/data"
 	"sat/internal/store"
 	"sat/torch"
 	"sat/zoo"
@@ -90,6 +91,11 @@ func (r *runner) evaluateModel(ctx context.Context, w *torch.Worker, m *member, 
 	table := store.NewPredictions(store.TableHeader{Rows: []string{m.Name}, Images: r.eval.Len(), ImagesDigest: r.eval.Digest()})
 	for i, class := range predicted {
 		table.Classes[0][i] = int32(class)
+	}
+	if r.eval.Labels != nil {
+		if err := data.CheckOrder(r.eval.Labels, table.Classes[0]); err != nil {
+			r.warn("model %s is %v", m.Name, err)
+		}
 	}
 	return r.commit(unit, unitFile{"pred", table.Write}, unitFile{"guards", writeJSON(guards)})
 }

@@ -1,9 +1,7 @@
 package codec
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -50,17 +48,9 @@ func BenchmarkResize(b *testing.B) {
 	}
 }
 
-var benchFile = flag.String("jpeg", "", "photograph for BenchmarkDecode; scripts/peers/decode.py writes one")
-
-// BenchmarkDecode decodes the file given by -jpeg, or a small golden.
+// BenchmarkDecode decodes a small golden; `sat bench load` measures larger files, beside others.
 func BenchmarkDecode(b *testing.B) {
 	data := readFile(b, "rgb420_101x203.jpg")
-	if *benchFile != "" {
-		var err error
-		if data, err = os.ReadFile(*benchFile); err != nil {
-			b.Fatal(err)
-		}
-	}
 	var d Decoder
 	defer d.Close()
 	_, err := d.Decode(data)
