@@ -36,10 +36,21 @@ func status(c *cli.Context) error {
 		if s.Left != "" {
 			state += ", " + s.Left
 		}
+		if s.RunLeft != "" {
+			state += "; the whole run: " + s.RunLeft
+		}
 	}
 	fmt.Fprintf(c.App.Writer, "%s  %s\n", spec.Dir, state)
 	for _, stage := range s.Stages {
-		fmt.Fprintf(c.App.Writer, "  %-9s %d units done\n", stage.Stage, stage.Done)
+		of := ""
+		if stage.Planned >= stage.Done && stage.Planned > 0 {
+			of = fmt.Sprintf(" of %d", stage.Planned)
+		}
+		at := ""
+		if s.Running && string(stage.Stage) == s.Stage && s.Doing != "" {
+			at = ", at work: " + s.Doing
+		}
+		fmt.Fprintf(c.App.Writer, "  %-9s %d%s units done%s\n", stage.Stage, stage.Done, of, at)
 	}
 	for _, f := range s.Failures {
 		fmt.Fprintf(c.App.Writer, "  failed: %s of %s: %s\n", f.Stage, f.Model, f.Error)

@@ -28,6 +28,9 @@ func (r *runner) evaluate(ctx context.Context) error {
 	if err := r.openImages(ctx); err != nil {
 		return err
 	}
+	if r.Data.Images != "" {
+		r.setPlan(r.eval.Len(), r.eval.Len())
+	}
 	if err := r.chooseBatches(ctx); err != nil {
 		return err
 	}

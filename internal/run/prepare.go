@@ -76,6 +76,11 @@ func (r *runner) prepare(ctx context.Context) error {
 			return err
 		}
 		r.classes = len(folder.Classes)
+		subset, err := r.evaluationFolder(ctx)
+		if err != nil {
+			return err
+		}
+		r.setPlan(len(subset.Samples), len(folder.Samples))
 	}
 	for _, m := range r.members {
 		if m.Path == "" {

@@ -29,6 +29,11 @@ type Progress struct {
 	lastPrint time.Time
 	doing     string
 	bar       *progressbar.ProgressBar
+
+	ahead   []ahead       // see Plan
+	current *ahead        // of the stage at work; nil if it is not in the plan
+	busy    time.Duration // in stages of the plan that have ended
+	passes  float64       // done now in all stages of the plan
 }
 
 // NewProgress writes to out: a bar if it is a terminal, plain lines otherwise, nothing if quiet.
@@ -67,6 +72,7 @@ func (p *Progress) Warn(message string) {
 func (p *Progress) Begin(stage string, total, skipped float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.enter(stage, total-skipped)
 	p.stage, p.total, p.done, p.skipped, p.doing = stage, total, skipped, skipped, ""
 	p.started, p.lastPrint = time.Now(), time.Now()
 	if p.terminal && !p.quiet {
@@ -82,6 +88,10 @@ func (p *Progress) Advance(passes float64, doing string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done += passes
+	if p.current != nil {
+		p.current.remaining -= passes
+		p.passes += passes
+	}
 	if doing != "" {
 		p.doing = doing
 	}
@@ -93,13 +103,13 @@ func (p *Progress) show() {
 		return
 	}
 	if p.bar != nil {
-		p.bar.Describe(fmt.Sprintf("%-9s %s %s", p.stage, p.doing, p.left()))
+		p.bar.Describe(fmt.Sprintf("%-9s %s %s", p.stage, p.doing, p.bothLeft()))
 		_ = p.bar.Set64(int64(1000 * min(p.done/p.total, 1)))
 		return
 	}
 	if time.Since(p.lastPrint) >= logInterval {
 		p.lastPrint = time.Now()
-		p.say(fmt.Sprintf("%-9s %3.0f %%  %s  %s", p.stage, 100*min(p.done/p.total, 1), p.left(), p.doing))
+		p.say(fmt.Sprintf("%-9s %3.0f %%  %s  %s", p.stage, 100*min(p.done/p.total, 1), p.bothLeft(), p.doing))
 	}
 }
 
@@ -114,14 +124,23 @@ func (p *Progress) left() string {
 	return "about " + remaining.Round(time.Second).String() + " left"
 }
 
-// where returns the current stage, the share of it that is done, and an estimate of the time left.
-func (p *Progress) where() (stage string, share float64, left string) {
+// bothLeft is the time left of the stage, and of the run where that is known and longer.
+func (p *Progress) bothLeft() string {
+	stage, run := p.left(), p.runLeft()
+	if run == "" || stage == "" || run == stage {
+		return stage
+	}
+	return stage + " (run: " + run + ")"
+}
+
+// where returns the current stage, the share of it that is done, the time left of it and of the run, and what is at work.
+func (p *Progress) where() (stage string, share float64, left, runLeft, doing string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.total <= 0 {
-		return p.stage, 0, ""
+		return p.stage, 0, "", p.runLeft(), ""
 	}
-	return p.stage, min(p.done/p.total, 1), p.left()
+	return p.stage, min(p.done/p.total, 1), p.left(), p.runLeft(), p.doing
 }
 
 // End closes the stage with a line that says what it cost.
@@ -132,6 +151,7 @@ func (p *Progress) End(summary string) {
 		_ = p.bar.Clear()
 		p.bar = nil
 	}
+	p.leave()
 	p.say(fmt.Sprintf("%-10s %s (%s)", p.stage, summary, time.Since(p.started).Round(100*time.Millisecond)))
 }
 

@@ -79,6 +79,7 @@ type runner struct {
 	labelled *data.Folder // whose classes are the labels; nil if they came from elsewhere
 	out      Outcome
 	meter    memoryMeter
+	planned  []planned // guarded by mu: the heartbeat shows it
 	timings  []timing
 	measured map[string]*measured // by sweep folder; "" is the main attack
 	classes  int                  // of the image folder; 0 without one
@@ -218,6 +219,21 @@ func (r *runner) leaveOut(stage Stage, failures []Failure) error {
 		return fmt.Errorf("%s: every model failed; the first: %s: %s", stage, failures[0].Model, failures[0].Error)
 	}
 	return nil
+}
+
+// setPlan tells Progress and the heartbeat what the run will cost, for n images in the subset and whole in the split.
+func (r *runner) setPlan(n, whole int) {
+	plan := r.plan(n, whole)
+	r.Progress.Plan(plan, r.units())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.planned = plan
+}
+
+func (r *runner) planOf() []planned {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.planned
 }
 
 // failures returns a copy of the failures so far, for the heartbeat.

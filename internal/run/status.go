@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"sat/internal/store"
@@ -22,6 +21,9 @@ type heartbeat struct {
 	Stage    string    `json:"stage"`
 	Share    float64   `json:"share"` // of the stage
 	Left     string    `json:"left"`
+	RunLeft  string    `json:"run_left"`
+	Doing    string    `json:"doing"`
+	Plan     []planned `json:"plan"` // of the run
 	Running  bool      `json:"running"`
 	Failures []Failure `json:"failures"`
 }
@@ -31,10 +33,10 @@ func heartbeatFile(dir string) string { return filepath.Join(dir, "progress.json
 // beat writes heartbeats until the returned function is called, which writes the last one.
 func (r *runner) beat() (stop func()) {
 	write := func(running bool) {
-		stage, share, left := r.Progress.where()
+		stage, share, left, runLeft, doing := r.Progress.where()
 		// A heartbeat that cannot be written must not end the work it reports on.
 		_ = store.WriteJSON(heartbeatFile(r.Dir), heartbeat{
-			Time: time.Now().UTC(), PID: os.Getpid(), Stage: stage, Share: share, Left: left, Running: running,
+			Time: time.Now().UTC(), PID: os.Getpid(), Stage: stage, Share: share, Left: left, RunLeft: runLeft, Doing: doing, Plan: r.planOf(), Running: running,
 			Failures: append([]Failure{}, r.failures()...),
 		})
 	}
@@ -67,20 +69,24 @@ type Status struct {
 	Stage         string        `json:"stage"`
 	Share         float64       `json:"share"` // of the stage
 	Left          string        `json:"left"`
+	RunLeft       string        `json:"run_left"` // of the whole run
+	Doing         string        `json:"doing"`
 	Stages        []StageStatus `json:"stages"`
 	Failures      []Failure     `json:"failures"`
 	Report        string        `json:"report,omitempty"`
 }
 
-// StageStatus counts the finished units of one stage.
+// StageStatus counts the units of one stage.
 type StageStatus struct {
-	Stage Stage `json:"stage"`
-	Done  int   `json:"done"`
+	Stage   Stage `json:"stage"`
+	Done    int   `json:"done"`
+	Planned int   `json:"planned"` // 0 if nobody has said yet
 }
 
 // ReadStatus looks at the files of a run, whether or not it is running now.
 func ReadStatus(spec Spec) (Status, error) {
 	s := Status{SchemaVersion: schemaVersion, Dir: spec.Dir, Failures: []Failure{}}
+	wanted := map[Stage]int{}
 	content, err := os.ReadFile(heartbeatFile(spec.Dir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s, err
@@ -91,6 +97,10 @@ func ReadStatus(spec Spec) (Status, error) {
 			return s, err
 		}
 		s.Stage, s.Share, s.Left, s.Failures = h.Stage, h.Share, h.Left, h.Failures
+		s.RunLeft, s.Doing = h.RunLeft, h.Doing
+		for _, p := range h.Plan {
+			wanted[p.Stage] += p.Units
+		}
 		s.Running = h.Running && time.Since(h.Time) < 5*heartbeatInterval
 	}
 	counted := []Stage{StageExport, StageTrain, StageEvaluate, StageAttack, StageTransfer}
@@ -98,17 +108,7 @@ func ReadStatus(spec Spec) (Status, error) {
 		counted = append(counted, StageBoundary)
 	}
 	for _, stage := range counted {
-		names, err := filepath.Glob(filepath.Join(spec.Dir, "units", string(stage), "*.unit.json"))
-		if err != nil {
-			return s, err
-		}
-		done := 0
-		for _, name := range names {
-			if !strings.HasPrefix(filepath.Base(name), ".") {
-				done++
-			}
-		}
-		s.Stages = append(s.Stages, StageStatus{stage, done})
+		s.Stages = append(s.Stages, StageStatus{stage, recorded(filepath.Join(spec.Dir, "units"), stage), wanted[stage]})
 	}
 	report := filepath.Join(spec.Dir, "report.html")
 	if _, err := os.Stat(report); err == nil {
