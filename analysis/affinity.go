@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 
@@ -152,6 +153,9 @@ func affinity(sat *Matrix, o ClusterOptions) (*mat.SymDense, error) {
 // symmetric returns entry (i, j), which checkPairs allows to differ from (j, i) in the last digits.
 func symmetric(m *Matrix, i, j int) float64 { return (m.At(i, j) + m.At(j, i)) / 2 }
 
+// ErrIsolated reports a model without any similarity to the others, which has no place in a graph of similarities.
+var ErrIsolated = errors.New("isolated node")
+
 // degrees returns the row sums of A. A model without any similarity has no place in a graph: an error that names it.
 func degrees(a *mat.SymDense, names []string) ([]float64, error) {
 	d := make([]float64, len(names))
@@ -160,8 +164,8 @@ func degrees(a *mat.SymDense, names []string) ([]float64, error) {
 			d[i] += a.At(i, j)
 		}
 		if d[i] == 0 {
-			return nil, fmt.Errorf("%s is an isolated node: its affinity to every other model is 0; leave it out or choose "+
-				"another affinity", name)
+			return nil, fmt.Errorf("%s is an %w: its affinity to every other model is 0; leave it out or choose another affinity",
+				name, ErrIsolated)
 		}
 	}
 	return d, nil

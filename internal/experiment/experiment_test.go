@@ -241,7 +241,7 @@ func TestProblem(t *testing.T) {
 		"unknown novel model":        {minimal + "[analysis.clusters]\nk=2\n[analysis.novel]\nmodels=[\"c\"]", 10, "no model \"c\""},
 		"novel without clusters":     {minimal + "[analysis.novel]\nmodels=[\"a\"]", 7, "add [analysis.clusters]"},
 		"unknown student":            {minimal + "[analysis.choose]\nstudent=\"c\"", 8, "no model \"c\""},
-		"logits nowhere":             {minimal + "[analysis.ensembles]\nlogits=\"l\"\n", 7, "belong together"},
+		"logits nowhere":             {minimal + "[analysis.ensembles]\nlogits=\"l\"\n", 7, "does not say where the logits are"},
 		"matrix nowhere":             {minimal + "[analysis.matrices]\n", 7, "similarity/sat.csv"},
 		"nameless training set":      {minimal + "[[analysis.training.set]]\nmodels=[\"a\"]\n", 7, "architecture"},
 		"empty training set":         {minimal + "[[analysis.training.set]]\narchitecture=\"r\"\ndiversity=\"s\"\n", 7, "no models"},

@@ -93,14 +93,14 @@ func (r *runner) analyse(ctx context.Context) error {
 // errNotPossible is what a study returns that this run's models do not allow.
 var errNotPossible = errors.New("not possible here")
 
-// excused says that the other studies are still worth having: the models do not allow this one, or failures have left too
-// few of them, or a pair without a score, which has no place in many studies.
+// excused says that the other studies are still worth having: the models do not allow this one (also because one is like
+// none of the others), or failures have left too few of them, or a pair without a score, which has no place in many studies.
 func (a *analyses) excused(err error) bool {
 	var path *fs.PathError
 	if errors.As(err, &path) {
 		return false
 	}
-	return errors.Is(err, errNotPossible) || a.out.Undefined > 0 || len(a.out.Failures) > 0 || a.sat.Len() < 4
+	return errors.Is(err, errNotPossible) || errors.Is(err, analysis.ErrIsolated) || a.out.Undefined > 0 || len(a.out.Failures) > 0 || a.sat.Len() < 4
 }
 
 func (a *analyses) warnAll(warnings []string) {

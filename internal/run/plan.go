@@ -2,6 +2,7 @@ package run
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,6 +30,9 @@ func (r *runner) plan(n, whole int) []planned {
 			whole = n
 		}
 		add(StageEvaluate, len(r.members), passForward*models*float64(whole))
+	}
+	if slices.Contains(r.Skip, StageAttack) {
+		return out
 	}
 	shards := (n + shardSize - 1) / shardSize
 	attacks, attackPasses, transfers := 0, 0.0, 0
