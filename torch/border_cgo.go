@@ -117,6 +117,7 @@ func borderDescribe() (string, error) {
 }
 
 func borderLoadCUDA() error           { return check(C.st_cuda_load()) }
+func borderAllowTF32(on bool) error   { return check(C.st_allow_tf32(boolC(on))) }
 func borderLiveHandles() int64        { return int64(C.st_live_handles()) }
 func borderMallocTrim()               { C.st_malloc_trim() }
 func borderEmptyCache(d Device) error { return check(C.st_cuda_empty_cache(C.int32_t(d.Index))) }

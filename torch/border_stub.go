@@ -20,6 +20,7 @@ func borderVersions() (abi int, built, loaded string, err error) { return 0, "",
 func borderInit(int) error                                       { return ErrUnavailable }
 func borderDescribe() (string, error)                            { return "", ErrUnavailable }
 func borderLoadCUDA() error                                      { return ErrUnavailable }
+func borderAllowTF32(bool) error                                 { return ErrUnavailable }
 func borderLiveHandles() int64                                   { return 0 }
 func borderMallocTrim()                                          {}
 func borderEmptyCache(Device) error                              { return ErrUnavailable }

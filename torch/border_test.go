@@ -4,6 +4,7 @@ package torch
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -27,6 +28,7 @@ func borderCalls(h tensorHandle, m moduleHandle) map[string]func() error {
 		"st_string_free":         nil, // called by every error below
 		"st_bytes_free":          ignore(func() { _, _ = borderGeneratorState() }),
 		"st_live_handles":        ignore(func() { borderLiveHandles() }),
+		"st_allow_tf32":          func() error { return borderAllowTF32(false) },
 		"st_init":                func() error { return borderInit(0) },
 		"st_describe":            ignore(func() { _, _ = borderDescribe() }),
 		"st_malloc_trim":         ignore(borderMallocTrim),
@@ -110,6 +112,23 @@ func borderCalls(h tensorHandle, m moduleHandle) map[string]func() error {
 	}
 }
 
+// The library with the captured graphs is opened on machines with a GPU only; that everything it needs exists shows here.
+func TestGraphLibraryIsComplete(t *testing.T) {
+	library := filepath.Join("..", "build", "libsat_torch_cuda.so")
+	if _, err := os.Stat(library); err != nil {
+		t.Skip("built without captured CUDA graphs: libtorch_cuda or the headers of the CUDA runtime are missing")
+	}
+	out, err := exec.Command("ldd", "-r", library).CombinedOutput()
+	if err != nil {
+		t.Skipf("ldd: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "undefined symbol") || strings.Contains(line, "not found") && !strings.Contains(line, "libcuda.so") {
+			t.Error(strings.TrimSpace(line))
+		}
+	}
+}
+
 func TestEveryExportedFunctionRefusesBadArguments(t *testing.T) {
 	if err := Init(Config{Threads: 1}); err != nil {
 		t.Fatal(err)
@@ -134,7 +153,7 @@ func TestEveryExportedFunctionRefusesBadArguments(t *testing.T) {
 	calls := borderCalls(h, m)
 	nothingToRefuse := map[string]bool{
 		"st_abi_version": true, "st_torch_build_version": true, "st_torch_version": true, "st_bytes_free": true,
-		"st_live_handles": true, "st_describe": true, "st_malloc_trim": true, "st_manual_seed": true,
+		"st_live_handles": true, "st_allow_tf32": true, "st_describe": true, "st_malloc_trim": true, "st_manual_seed": true,
 		"st_generator_state": true, "st_tensor_free": true, "st_module_free": true, "st_optimizer_free": true,
 		"st_sign_attack_free": true,
 	}

@@ -48,7 +48,27 @@
 // before CUDA starts. An operation without a deterministic kernel still runs; its warning is in Info.Warnings. Denormal
 // numbers are kept.
 //
+// # Attacks
+//
+// SignAttack is the inner loop of a signed-gradient attack with the images in the memory of the device, in the layout of the
+// network; only logits and two bits per image leave it at each step. On the CPU the arithmetic of a step is one pass of our
+// own over the pixels, elsewhere libtorch's operations, equal bit for bit. Forward works in inference mode.
+//
+// # 16 bit
+//
+// To(device, BFloat16) converts floating-point tensors only: Swin holds integer tables. Images, logits and gradients stay
+// float32 outside the network. On the CPU attention in bfloat16 is computed by its plain formula, because libtorch's fused
+// kernel takes 2.7 to 8.5 times as long as that; float32 keeps the fused one. Filters and feature maps lie channels-last
+// (SetChannelsLast) where the caller says so; it pays in 16 bit, where bfloat16 is about twice as fast as float32 on
+// processors with AVX512-BF16, the ratio of their matrix products.
+//
 // # CUDA
+//
+// Written, and not yet run on a GPU: pinned asynchronous copies to the device, TensorFloat-32 (AllowTF32), attack steps
+// captured as CUDA graphs (SignOptions.Capture). The class behind the last needs libtorch_cuda at link time, so it is in
+// libsat_torch_cuda.so, which is opened when a graph is first wanted and left out of a build without libtorch_cuda or the
+// headers of the CUDA runtime. A network whose forward pass waits for the GPU in between (.item(), data-dependent shapes)
+// cannot be captured; starting the attack is then an error.
 //
 // libtorch_cuda is loaded when a CUDA device is first asked for, so that a start without one stays fast. libtorch looks
 // for it only once, so a program that will use a GPU calls LoadCUDA directly after Init. Signal handlers that CUDA's

@@ -48,11 +48,13 @@ type LoadOptions struct {
 	// Precision is the type the model computes in, float32 or bfloat16; images, logits and gradients stay float32. The
 	// checks run in float32 in any case.
 	Precision torch.DType
-	Resize    Resize       // of transferred images that have another size
-	Name      string       // instead of the manifest's or the file's
-	Classes   int          // if positive, a model with another number of classes is an error
-	CacheDir  string       // where successful replays are remembered, keyed by the contents of the file; "" replays always
-	Warn      func(string) // may be nil
+	// CaptureGraphs records the steps of attacks as CUDA graphs; see torch.SignOptions.Capture.
+	CaptureGraphs bool
+	Resize        Resize       // of transferred images that have another size
+	Name          string       // instead of the manifest's or the file's
+	Classes       int          // if positive, a model with another number of classes is an error
+	CacheDir      string       // where successful replays are remembered, keyed by the contents of the file; "" replays always
+	Warn          func(string) // may be nil
 }
 
 // Model is a classifier in a TorchScript file, ready for attacks and transfer evaluation; it implements attacks.Model.
@@ -70,6 +72,7 @@ type Model struct {
 	cropPct                          float64
 	interpolation                    string
 	resize                           torch.Interpolation
+	capture                          bool
 	antialias                        bool
 	verified                         VerifyResult
 }
@@ -146,7 +149,7 @@ func Load(ctx context.Context, path string, o LoadOptions) (*Model, error) {
 	if o.Precision != torch.Float32 && o.Precision != torch.BFloat16 {
 		return nil, fmt.Errorf("load model %s: precision %s: want float32 or bfloat16", path, o.Precision)
 	}
-	m := &Model{worker: o.Worker, device: o.Device, resize: filter, antialias: o.Resize.Antialias}
+	m := &Model{worker: o.Worker, device: o.Device, resize: filter, antialias: o.Resize.Antialias, capture: o.CaptureGraphs}
 	if m.worker == nil {
 		w, err := torch.NewWorker()
 		if err != nil {

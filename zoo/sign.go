@@ -37,6 +37,7 @@ func (m *Model) StartSign(ctx context.Context, x, start attacks.Batch, y []int64
 	err := m.worker.Do(ctx, func(s *torch.Scope) (err error) {
 		r.attack, err = m.module.NewSignAttack(s, tensorOf(s, x), tensorOf(s, start), s.FromInt64(y, x.N), torch.SignOptions{
 			Mean: m.mean, Std: m.std, Loss: kind, StepSize: o.StepSize, Epsilon: o.Epsilon, Descend: o.Descend,
+			Capture: m.capture,
 		})
 		return err
 	})

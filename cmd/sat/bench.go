@@ -211,7 +211,8 @@ func benchPrecision(c *cli.Context) error {
 		}
 		fmt.Fprintf(w, "%-24s %-24s %10.3f %10.3f %+8.3f  %s\n", p.A, p.B, p.Float32, p.BFloat16, p.BFloat16-p.Float32, note)
 	}
-	_, err = fmt.Fprintf(w, "\n%d pairs away from the floor (%d at it): |change of SAT| at most %.3f, on average %.3f\n",
-		len(result.Pairs)-result.AtFloor, result.AtFloor, result.Max, result.Mean)
+	_, err = fmt.Fprintf(w, "\n%d pairs away from the floor (%d at it): |change of SAT| at most %.3f, on average %.3f; "+
+		"%d outside the 95 %% interval of float32\n",
+		len(result.Pairs)-result.AtFloor, result.AtFloor, result.Max, result.Mean, result.Outside)
 	return err
 }

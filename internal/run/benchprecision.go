@@ -21,6 +21,8 @@ type PrecisionPair struct {
 	// Floor: at most floorPercent of the images transfer in one of the precisions. There the logarithm turns one image more
 	// or less into a large change.
 	Floor bool `json:"at_floor"`
+	// Outside: SAT in bfloat16 lies outside the 95 % interval that the choice of images alone gives SAT in float32.
+	Outside bool `json:"outside_interval"`
 }
 
 // floorPercent separates pairs at the floor.
@@ -30,6 +32,7 @@ const floorPercent = 1.0
 type PrecisionResult struct {
 	Pairs   []PrecisionPair `json:"pairs"`
 	AtFloor int             `json:"at_floor"`
+	Outside int             `json:"outside_interval"`
 	Max     float64         `json:"max_change"` // |SAT in bfloat16 - SAT in float32| over the pairs away from the floor
 	Mean    float64         `json:"mean_change"`
 }
@@ -38,7 +41,7 @@ type PrecisionResult struct {
 // networks, and compares. The scores lie in DIR/precision/; those of the experiment itself stay as they are.
 func BenchPrecision(ctx context.Context, spec Spec, o Options) (PrecisionResult, error) {
 	spec.Sweep, o.Until = nil, StageSimilarity
-	tables := map[torch.DType]map[[2]string][2]float64{}
+	tables := map[torch.DType]map[[2]string]pairScore{}
 	var order [][2]string
 	// float32 comes last, so that the folder is left as the experiment leaves it.
 	for _, precision := range []torch.DType{torch.BFloat16, torch.Float32} {
@@ -52,53 +55,58 @@ func BenchPrecision(ctx context.Context, spec Spec, o Options) (PrecisionResult,
 			return PrecisionResult{}, err
 		}
 	}
-	return comparePairs(order, tables[torch.Float32], tables[torch.BFloat16])
+	return comparePairs(order, tables[torch.Float32], tables[torch.BFloat16]), nil
 }
 
 // comparePairs compares percent and SAT of the pairs in order.
-func comparePairs(order [][2]string, exact, rough map[[2]string][2]float64) (PrecisionResult, error) {
+func comparePairs(order [][2]string, exact, rough map[[2]string]pairScore) PrecisionResult {
 	var r PrecisionResult
 	for _, pair := range order {
 		a, b := exact[pair], rough[pair]
-		if math.IsNaN(a[1]) || math.IsNaN(b[1]) {
+		if math.IsNaN(a.sat) || math.IsNaN(b.sat) {
 			continue // no image that both classify correctly
 		}
-		p := PrecisionPair{A: pair[0], B: pair[1], Percent: a[0], Float32: a[1], BFloat16: b[1],
-			Floor: a[0] <= floorPercent || b[0] <= floorPercent}
+		p := PrecisionPair{A: pair[0], B: pair[1], Percent: a.percent, Float32: a.sat, BFloat16: b.sat,
+			Floor: a.percent <= floorPercent || b.percent <= floorPercent, Outside: b.sat < a.lo || b.sat > a.hi}
 		r.Pairs = append(r.Pairs, p)
 		if p.Floor {
 			r.AtFloor++
 			continue
+		}
+		if p.Outside {
+			r.Outside++
 		}
 		change := math.Abs(p.BFloat16 - p.Float32)
 		r.Max, r.Mean = max(r.Max, change), r.Mean+change
 	}
 	if n := len(r.Pairs) - r.AtFloor; n > 0 {
 		r.Mean /= float64(n)
-	} else {
-		return r, errors.New("every pair is at the floor, so nothing can be compared")
 	}
-	return r, nil
+	return r
 }
 
-// readPairs reads percent and SAT of every pair; NaN where they are undefined.
-func readPairs(path string) (scores map[[2]string][2]float64, order [][2]string, err error) {
-	t, err := studies.ReadTable(path, "a", "b", "percent", "sat", "status")
+// pairScore is a line of pairs_undirected.csv; NaN where something is undefined.
+type pairScore struct{ percent, sat, lo, hi float64 }
+
+// readPairs reads the scores of every pair, in the order of the file.
+func readPairs(path string) (scores map[[2]string]pairScore, order [][2]string, err error) {
+	t, err := studies.ReadTable(path, "a", "b", "percent", "sat", "ci_lo", "ci_hi", "status")
 	if err != nil {
 		return nil, nil, err
 	}
-	scores = map[[2]string][2]float64{}
+	scores = map[[2]string]pairScore{}
 	for row := range t.Len() {
 		pair := [2]string{t.Text(row, "a"), t.Text(row, "b")}
-		value := [2]float64{math.NaN(), math.NaN()}
-		if t.Text(row, "sat") != "" {
-			for i, column := range []string{"percent", "sat"} {
-				if value[i], err = t.Number(row, column); err != nil {
-					return nil, nil, err
-				}
+		score := pairScore{math.NaN(), math.NaN(), math.NaN(), math.NaN()}
+		for column, to := range map[string]*float64{"percent": &score.percent, "sat": &score.sat, "ci_lo": &score.lo, "ci_hi": &score.hi} {
+			if t.Text(row, column) == "" {
+				continue
+			}
+			if *to, err = t.Number(row, column); err != nil {
+				return nil, nil, err
 			}
 		}
-		scores[pair], order = value, append(order, pair)
+		scores[pair], order = score, append(order, pair)
 	}
 	return scores, order, nil
 }

@@ -32,11 +32,6 @@ int32_t step_image(float* adv, const float* clean, const float* g, int64_t n, fl
   return (moves != 0 ? ST_SIGN_MOVES : 0) | (bad != 0 ? ST_SIGN_NOT_FINITE : 0);
 }
 
-// Pinned memory can be copied to a GPU without a stop on the way.
-at::Tensor upload(const at::Tensor& images, c10::Device device, at::MemoryFormat format) {
-  return images.to(images.options().device(device), /*non_blocking=*/true, /*copy=*/true, format);
-}
-
 }  // namespace
 
 struct st_sign_attack {
@@ -58,8 +53,8 @@ struct st_sign_attack {
         step_size(static_cast<float>(o.descend != 0 ? -o.step_size : o.step_size)),
         epsilon(static_cast<float>(o.epsilon)),
         by_operations(o.by_operations != 0 || !m.device().is_cpu()),
-        clean(upload(clean, m.device(), m.format())),
-        adv(upload(start, m.device(), m.format())) {}
+        clean(upload(clean, m.device(), m.format()).clone()),
+        adv(upload(start, m.device(), m.format()).clone()) {}
 
   // step is the whole of st_sign_attack_step but for the copies to the CPU.
   void step() {

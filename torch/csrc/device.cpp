@@ -119,6 +119,11 @@ std::string describe_cuda() {
   return s.str();
 }
 
+at::Tensor upload(const at::Tensor& t, c10::Device device, at::MemoryFormat format) {
+  const bool pin = t.is_cpu() && device.is_cuda();
+  return (pin ? t.pin_memory() : t).to(t.options().device(device), /*non_blocking=*/pin, /*copy=*/false, format);
+}
+
 c10::Device to_device(st_device d) {
   require(d.type == 0 || d.type == 1, "unknown kind of device");
   if (d.type == 0) return c10::Device(c10::kCPU);
@@ -140,6 +145,13 @@ using namespace sat;
 
 st_error st_cuda_load() {
   return guarded([] { load_cuda(); });
+}
+
+st_error st_allow_tf32(int32_t on) {
+  return guarded([&] {
+    at::globalContext().setAllowTF32CuBLAS(on != 0);
+    at::globalContext().setAllowTF32CuDNN(on != 0);
+  });
 }
 
 st_error st_cuda_memory(int32_t index, st_memory* out) {

@@ -122,6 +122,9 @@ int32_t from_scalar_type(at::ScalarType type);
 // to_device checks and, for CUDA, loads what it needs.
 c10::Device to_device(st_device d);
 st_device from_device(c10::Device d);
+// upload returns t on a device. On its way to a GPU it is copied to pinned memory first, from which the GPU fetches it
+// while this thread goes on; libtorch keeps that memory until then.
+at::Tensor upload(const at::Tensor& t, c10::Device device, at::MemoryFormat format = at::MemoryFormat::Preserve);
 at::IntArrayRef to_sizes(const int64_t* values, int32_t n, const char* what);
 
 // copy_string and copy_bytes allocate what the caller frees.

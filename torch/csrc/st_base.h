@@ -18,7 +18,7 @@ extern "C" {
 #define ST_API __attribute__((visibility("default")))
 
 /* Changes with every change of these headers; Go refuses to start with another value. */
-#define ST_ABI_VERSION 5
+#define ST_ABI_VERSION 6
 
 enum st_code {
   ST_OK = 0,
@@ -68,6 +68,8 @@ ST_API st_error st_describe(char** json);
 
 /* Loads libtorch_cuda and starts CUDA. Signal handlers are as before afterwards. ST_NO_CUDA without a device. */
 ST_API st_error st_cuda_load(void);
+/* Lets CUDA round the factors of float32 products and convolutions to TensorFloat-32 (10 bits). Off after st_init. */
+ST_API st_error st_allow_tf32(int32_t on);
 ST_API st_error st_cuda_memory(int32_t index, st_memory* out);
 ST_API st_error st_cuda_empty_cache(int32_t index);
 ST_API st_error st_cuda_synchronize(int32_t index);

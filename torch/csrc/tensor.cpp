@@ -96,7 +96,7 @@ st_error st_tensor_to_dtype(const st_tensor* t, int32_t dtype, st_tensor** out) 
 }
 
 st_error st_tensor_to_device(const st_tensor* t, st_device device, st_tensor** out) {
-  return guarded([&] { make(t, out, [&](const at::Tensor& self) { return self.to(to_device(device)); }); });
+  return guarded([&] { make(t, out, [&](const at::Tensor& self) { return upload(self, to_device(device)); }); });
 }
 
 st_error st_reshape(const st_tensor* t, const int64_t* shape, int32_t dims, st_tensor** out) {
