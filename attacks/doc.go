@@ -1,6 +1,7 @@
 // Package attacks makes adversarial images and shows them to other models. It knows models only through the small
 // interface Model (logits, and the gradient of a loss with respect to pixels), is pure Go, and reads and writes no
-// files.
+// files. Every attack is an Attacker: a struct of settings with Validate, Run, Cost and Parameters. Diagnose looks for what
+// would make attacks on a model meaningless before anything is spent on one.
 //
 // # Projected gradient descent
 //
@@ -14,7 +15,8 @@
 //
 // in this order, every operation rounded to float32 and α and ε rounded to float32 first. Given equal gradients this
 // equals torchattacks and foolbox bit for bit. In L2, α·g/(‖g‖+1e-10) is added and d is shortened to length ε.
-// With momentum μ (Dong et al. 2018), m = μ·m + g/max(mean|g|, 1e-12) takes the place of g.
+// Targeted runs aim at a class that is given, or chosen by label or clean logits (Target). With momentum μ (Dong et al.
+// 2018), m = μ·m + g/max(mean|g|, 1e-12) takes the place of g.
 //
 // All of it is in pixel space: images are float32 in [0,1] and a model normalises inside. Defaults are those of the
 // SAT paper: ε = 8/255, 50 steps, step 0.1. That step is more than 2ε, so every pixel whose gradient is not zero
