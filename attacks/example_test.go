@@ -71,6 +71,49 @@ func ExampleAutoAttack_Run() {
 	// robust after square: [false true false]
 }
 
+// Every attack is an Attacker: settings in a struct, one call, one kind of result. Here each looks for an image within 0.03 of
+// one that is 0.01 away from the boundary.
+func ExampleAttacker() {
+	x := attacks.Batch{Pixels: []float32{0.51}, N: 1, C: 1, H: 1, W: 1}
+	pgd, apgd, fab, square := attacks.Defaults(), attacks.DefaultAPGD(), attacks.DefaultFAB(), attacks.DefaultSquare()
+	pgd.Epsilon, apgd.Epsilon, fab.Epsilon, square.Epsilon = 0.03, 0.03, 0.03, 0.03
+	fab.Targets = 1
+	for _, a := range []attacks.Attacker{pgd, apgd, fab, square} {
+		r, err := a.Run(context.Background(), scale{}, x, []int64{1}, []string{"grey"}, nil)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Printf("%s: %.3f, fooled %v\n", a.Name(), r.Adversarial.Pixels[0], r.Fooled[0])
+	}
+	// Output:
+	// pgd: 0.480, fooled true
+	// apgd-ce: 0.480, fooled true
+	// fab-t: 0.500, fooled true
+	// square: 0.480, fooled true
+}
+
+// Diagnose says what is wrong with a model before an attack is spent on it: scale returns the direction of its gradient, not
+// its length.
+func ExampleDiagnose() {
+	x := attacks.Batch{Pixels: []float32{0.2, 0.9, 0.6, 0.1, 0.8, 0.3, 0.7, 0.95}, N: 8, C: 1, H: 1, W: 1}
+	y := []int64{0, 1, 1, 0, 1, 0, 1, 1}
+	ids := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+	findings, err := attacks.Diagnose(context.Background(), scale{}, x, y, ids)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, f := range findings {
+		if f.Check == "determinism" || f.Check == "slope" {
+			fmt.Printf("%s: %v\n", f.Check, f.Status)
+		}
+	}
+	// Output:
+	// determinism: ok
+	// slope: failed
+}
+
 // print is a Writer that shows what it is given.
 type print struct{}
 
