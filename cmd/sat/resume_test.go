@@ -86,7 +86,7 @@ shift = 2
 
 [recipe.hardened]
 inherit = "short"
-adversarial = { epsilon = "24/255", step_size = "24/255", steps = 1 }
+adversarial = { epsilon = "2/255", step_size = "2/255", steps = 1 }
 
 [[model]]
 name = "resnet"
@@ -431,8 +431,8 @@ func TestFinishedRunComputesNothing(t *testing.T) {
 	if out.code != exitDone {
 		t.Fatalf("exit code %d\n%s", out.code, out.stderr)
 	}
-	for _, want := range []string{"export     2 units were finished before", "train      4 units were finished before",
-		"evaluate   4 units were finished before", "attack     8 units were finished before"} {
+	for _, want := range []string{"export     3 units were finished before", "train      5 units were finished before",
+		"evaluate   10 units were finished before", "attack     9 units were finished before"} {
 		if !strings.Contains(out.stderr, want) {
 			t.Errorf("stderr lacks %q:\n%s", want, out.stderr)
 		}
