@@ -22,6 +22,7 @@ func tableJob(t *testing.T, names ...string) TableJob {
 }
 
 func TestTable(t *testing.T) {
+	testkit.SkipWithoutTorch(t)
 	testkit.NoLeaks(t)
 	job := tableJob(t, "resnet", "mixer", "plain-noisy")
 	job.Describe.Height, job.Describe.Width = 16, 16
@@ -59,6 +60,7 @@ func TestTable(t *testing.T) {
 
 // An interrupted measurement keeps what it has, also when its last line was cut off; other settings start anew.
 func TestTableResumes(t *testing.T) {
+	testkit.SkipWithoutTorch(t)
 	testkit.NoLeaks(t)
 	job := tableJob(t, "resnet", "regnet")
 	ctx, cancel := context.WithCancel(t.Context())
