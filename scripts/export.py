@@ -19,6 +19,7 @@ A job file holds one job or a list of them. Fields of a job:
                 "pretrained": from timm's local cache, or from the folder checkpoints; weight_file: name of the file
                 in timm 0.6.7, which is looked for first
   attention     true: a ViT or DeiT that also returns its attention maps, for Patch-Fool
+  heads         2: a distilled DeiT that returns the logits of both of its classifiers, for distillation
 
 Each job runs in a process of its own, --workers of them at a time, so a file does not depend on what was exported before
 it. Progress is written as
@@ -39,7 +40,7 @@ import warnings
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 os.environ["HF_HUB_OFFLINE"] = "1"  # an export never downloads; huggingface_hub reads this when it is imported
 
-from satexport import attention, build, check, fill, initrules, modulefile, pretrained, randomise  # noqa: E402
+from satexport import attention, build, check, distilled, fill, initrules, modulefile, pretrained, randomise  # noqa: E402
 
 
 def emit(event, name, **fields):
@@ -130,10 +131,13 @@ def export(job, out):
     maps = None
     if job.get("attention"):
         net, maps = attention.expose(net, size)
+    heads = job.get("heads", 1)
+    if heads == 2:
+        net = distilled.both_heads(net, size)
 
     script, kind = to_torchscript(torch, name, net, size)
-    if maps and kind != "scripted":
-        raise build.JobError("a network with attention maps cannot be traced")
+    if (maps or heads == 2) and kind != "scripted":
+        raise build.JobError("a network with attention maps or two classifiers cannot be traced")
     stored = initrules.tensors(script)
     if stored.keys() != {r["tensor"] for r in rules}:
         raise build.JobError("TorchScript names other tensors than the network: "
@@ -154,7 +158,7 @@ def export(job, out):
         **described,
         "classes": classes,
         "kind": kind,
-        "heads": 1,
+        "heads": heads,
         "attention": maps is not None,
         **({"attention_shape": maps} if maps else {}),
         "weights": weights,
@@ -182,7 +186,7 @@ def export(job, out):
 
 KNOWN = {"name", "model", "class", "kwargs", "num_classes", "in_chans", "input_size", "mean", "std", "interpolation",
          "crop_pct", "alias", "timm_0_6_7", "components", "seed", "weights", "checkpoints", "weight_file",
-         "attention"}
+         "attention", "heads"}
 WEIGHTS = ("random", randomise.SOURCE, "pretrained")
 
 
@@ -195,6 +199,8 @@ def validate(job):
         raise build.JobError(f"a job needs a name that can be a file name, not {job.get('name')!r}")
     if ("model" in job) == ("class" in job):
         raise build.JobError(f"job {job['name']} needs exactly one of model and class")
+    if job.get("heads", 1) not in (1, 2) or job.get("heads") == 2 and job.get("attention"):
+        raise build.JobError(f"job {job['name']}: heads is 1 or 2, and 1 with attention, not {job['heads']!r}")
     if job.get("weights", "random") not in WEIGHTS:
         raise build.JobError(f"job {job['name']}: weights are one of {', '.join(map(repr, WEIGHTS))}, not {job['weights']!r}")
 

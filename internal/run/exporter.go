@@ -72,13 +72,18 @@ func Exported(file string, job zoo.Job) bool {
 	return m.Timm.Version == version && (job.Weights == zoo.WeightsPretrained || m.Weights.Seed == job.Seed)
 }
 
-// prepareImages has the exporter's environment write one of its image folders (data.prepare: "digits" or "photographs"),
-// unless that is there complete.
+// preparations are the programs, with arguments, that write the image folders of data.prepare.
+var preparations = map[string][]string{
+	"digits": {"digits.py"}, "hard-digits": {"digits.py", "--hard"}, "photographs": {"photographs.py"},
+}
+
+// prepareImages has the exporter's environment write one of its image folders, unless that is there complete.
 func prepareImages(ctx context.Context, home, what, dir string) error {
 	if err := checkExporter(home); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, ExporterPython(home), script(home, what+".py"), "--out", dir)
+	program := preparations[what]
+	cmd := exec.CommandContext(ctx, ExporterPython(home), slices.Concat([]string{script(home, program[0])}, program[1:], []string{"--out", dir})...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 5 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C at the terminal reaches it through ctx, once
@@ -88,7 +93,7 @@ func prepareImages(ctx context.Context, home, what, dir string) error {
 	}
 	if err != nil {
 		text := strings.TrimSpace(string(output))
-		return fmt.Errorf("%s.py: %w: %s", what, err, text[strings.LastIndexByte(text, '\n')+1:])
+		return fmt.Errorf("%s: %w: %s", program[0], err, text[strings.LastIndexByte(text, '\n')+1:])
 	}
 	return nil
 }
