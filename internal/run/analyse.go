@@ -224,6 +224,7 @@ func (a *analyses) ensembles(ctx context.Context) error {
 func (a *analyses) training(ctx context.Context) error {
 	o := a.Analysis.Training
 	sets := &studies.TrainingSets{}
+	var all []string
 	for _, s := range o.Sets {
 		members := studies.TrainingMembers{Architecture: s.Architecture, Diversity: s.Diversity}
 		for i, name := range a.sat.Names {
@@ -236,12 +237,14 @@ func (a *analyses) training(ctx context.Context) error {
 	if o.Sets == nil {
 		if sets = a.byTraining(a.sat.Names); len(sets.Sets) == 0 {
 			sets = studies.BySeed(a.sat.Names, a.groups)
+		} else {
+			all = a.architectures()
 		}
 	}
 	if len(sets.Sets) == 0 {
 		return fmt.Errorf("no two models differ by their seed only: %w", errNotPossible)
 	}
-	job := studies.TrainingJob{SAT: []*analysis.Matrix{a.sat}, Sets: sets, Bootstrap: analysis.BootstrapOptions{Resamples: o.Resamples, Seed: o.Seed}}
+	job := studies.TrainingJob{SAT: []*analysis.Matrix{a.sat}, All: all, Sets: sets, Bootstrap: analysis.BootstrapOptions{Resamples: o.Resamples, Seed: o.Seed}}
 	if a.Analysis.Ensembles != nil {
 		logits, err := a.logits(ctx)
 		if err != nil {

@@ -168,6 +168,20 @@ func (r *runner) byTraining(names []string) *studies.TrainingSets {
 	return out
 }
 
+// architectures lists the models that no set has made, nil if they are too few for a mean: what sets are compared with.
+func (a *analyses) architectures() []string {
+	var out []string
+	for _, m := range a.members {
+		if m.set == nil && slices.Contains(a.sat.Names, m.Name) {
+			out = append(out, m.Name)
+		}
+	}
+	if len(out) < 2 {
+		return nil
+	}
+	return out
+}
+
 // distillation sets the accuracy of students, averaged over their seeds, against the similarity of their teachers to the
 // reference.
 func (a *analyses) distillation(ctx context.Context) error {

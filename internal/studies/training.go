@@ -77,8 +77,11 @@ func BySeed(models, groups []string) *TrainingSets {
 
 // TrainingJob asks what training changes (Tab. 3, Fig. 4b, Fig. 7).
 type TrainingJob struct {
-	// SAT are similarity matrices: a set is taken from the first that has all its models, and "All" is the first matrix.
-	SAT       []*analysis.Matrix
+	// SAT are similarity matrices: a set is taken from the first that has all its models.
+	SAT []*analysis.Matrix
+	// All are the models of the line "All", by which the sets are judged: networks that differ in their architecture. nil:
+	// all models of the first matrix.
+	All       []string
 	Sets      *TrainingSets
 	Bootstrap analysis.BootstrapOptions
 	// Logits of the models of all sets and, with Labels, of the models of "All"; nil: no ensembles.
@@ -109,7 +112,11 @@ func Training(ctx context.Context, f Folder, job TrainingJob) (warnings []string
 			logits = append(logits, analysis.TrainingLogits{Architecture: s.Architecture, Diversity: s.Diversity, Logits: l})
 		}
 	}
-	sets = append(sets, analysis.TrainingSet{Architecture: "All", Diversity: "All", SAT: job.SAT[0]})
+	all, err := firstWith(job.SAT[:1], TrainingMembers{"All", "All", job.all()})
+	if err != nil {
+		return nil, err
+	}
+	sets = append(sets, analysis.TrainingSet{Architecture: "All", Diversity: "All", SAT: all})
 	lines, err := analysis.TrainingSimilarities(ctx, sets, job.Bootstrap)
 	if err != nil {
 		return nil, err
@@ -164,6 +171,14 @@ func Training(ctx context.Context, f Folder, job TrainingJob) (warnings []string
 	return warnings, f.table("fig7_training_ensembles.csv", header, rows)
 }
 
+// all lists the models of the line "All".
+func (job TrainingJob) all() []string {
+	if job.All != nil {
+		return job.All
+	}
+	return job.SAT[0].Names
+}
+
 // withoutTwo takes its interval from the mean of two models: resampling them either leaves their one pair or none, so it has
 // no width whatever the uncertainty. It returns the warnings of other means.
 func withoutTwo(m *analysis.MatrixMean) []string {
@@ -191,7 +206,7 @@ func firstWith(matrices []*analysis.Matrix, s TrainingMembers) (*analysis.Matrix
 
 // allEnsembles are the ensembles of N models of N clusters, the line "All" of Fig. 7.
 func allEnsembles(ctx context.Context, job TrainingJob) ([]analysis.TrainingEnsemble, error) {
-	l, err := selectLogits(job.Logits, job.SAT[0].Names)
+	l, err := selectLogits(job.Logits, job.all())
 	if err != nil {
 		return nil, err
 	}
