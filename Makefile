@@ -10,12 +10,12 @@ demo: build
 
 # All tests, then those of the packages that must also build and pass without cgo.
 test: build
-	go test ./...
+	go test -timeout=30m ./...
 	CGO_ENABLED=0 go build -o /dev/null ./cmd/sat
-	CGO_ENABLED=0 go test $$(scripts/cgo-free.sh)
+	CGO_ENABLED=0 go test -timeout=30m $$(scripts/cgo-free.sh)
 
 race: build
-	go test -race -short ./torch ./zoo ./internal/run ./internal/train ./internal/data/... ./internal/store/... ./analysis
+	go test -race -short -timeout=30m ./torch ./zoo ./internal/run ./internal/train ./internal/data/... ./internal/store/... ./analysis
 
 lint:
 	@scripts/setup.sh dev

@@ -45,7 +45,7 @@ type Config struct {
 // Data says which images: a folder of classes, or arrays.
 type Data struct {
 	Path       string `toml:"path" optional:"yes" doc:"image folder with the splits, or one split, of CLASS/FILE; a split or a class may be a tar file"`
-	Prepare    string `toml:"prepare" optional:"yes" enum:"digits hard-digits photographs" doc:"make the folder first if it is absent: the 1,797 digits of scikit-learn, the same made difficult, or four photographs made from its two"`
+	Prepare    string `toml:"prepare" optional:"yes" enum:"digits few-digits photographs" doc:"make the folder first if it is absent: the 1,797 digits of scikit-learn, the same with an eighth for training, or four photographs made from its two"`
 	Train      string `toml:"train" doc:"name of the split that models are trained on"`
 	Val        string `toml:"val" doc:"name of the split that models are compared on"`
 	ValList    string `toml:"val_list" optional:"yes" doc:"for a val folder or archive without class folders: text file of lines FILE CLASS"`
@@ -156,6 +156,7 @@ type Recipe struct {
 	CutMixBox      string    `toml:"cutmix_box" enum:"floor ceil" doc:"size of odd boxes: as timm 0.6.7 and DeiT, or as timm 1.0.31"`
 	Shift          int       `toml:"shift" min:"0" doc:"largest random shift of an image, in pixels"`
 	HFlip          float64   `toml:"hflip" min:"0" max:"1" doc:"probability of a horizontal flip"`
+	EvalEvery      int       `toml:"eval_every" min:"1" doc:"epochs from one evaluation to the next; the last is always evaluated"`
 
 	Adversarial *Adversarial `toml:"adversarial"`
 	Distill     *Distill     `toml:"distill"`

@@ -74,7 +74,7 @@ func Exported(file string, job zoo.Job) bool {
 
 // preparations are the programs, with arguments, that write the image folders of data.prepare.
 var preparations = map[string][]string{
-	"digits": {"digits.py"}, "hard-digits": {"digits.py", "--hard"}, "photographs": {"photographs.py"},
+	"digits": {"digits.py"}, "few-digits": {"digits.py", "--few"}, "photographs": {"photographs.py"},
 }
 
 // prepareImages has the exporter's environment write one of its image folders, unless that is there complete.

@@ -114,9 +114,9 @@ func (r *runner) writeRun(ctx context.Context) error {
 	case "digits":
 		file.Data["name"], file.Data["natural"] = "handwritten digits", true
 		file.Data["description"] = "1,797 handwritten digits, 8x8 pixels (UCI Optical Recognition of Handwritten Digits, as scikit-learn ships them)"
-	case "hard-digits":
-		file.Data["name"], file.Data["natural"] = "difficult handwritten digits", true
-		file.Data["description"] = "1,797 handwritten digits (UCI Optical Recognition of Handwritten Digits, as scikit-learn ships them), turned, sheared, moved and noisy at 32x32 pixels; half of them for validation"
+	case "few-digits":
+		file.Data["name"], file.Data["natural"] = "handwritten digits, few for training", true
+		file.Data["description"] = "1,797 handwritten digits, 8x8 pixels (UCI Optical Recognition of Handwritten Digits, as scikit-learn ships them), an eighth of them for training"
 	case "photographs":
 		file.Data["name"], file.Data["natural"] = "photographs", true
 		file.Data["description"] = "two photographs that scikit-learn ships, 640x427 pixels, and a part of each"

@@ -249,6 +249,7 @@ func recipeOf(e *experiment.Recipe) train.Recipe {
 		r.CropRatio = [2]float64(e.CropRatio)
 	}
 	r.Filter, r.HFlip, r.Shift, r.Policy, r.Jitter, r.EraseProb = e.Interpolation, e.HFlip, e.Shift, e.AA, e.ColorJitter, e.EraseProb
+	r.EvalEvery = e.EvalEvery
 	r.RepeatedAug, r.Mixup, r.CutMix, r.MixProb, r.MixSwitch, r.CutMixBox = e.RepeatedAug, e.Mixup, e.CutMix, e.MixProb, e.MixSwitch, e.CutMixBox
 	if a := e.Adversarial; a != nil {
 		r.Adversarial = &train.Adversarial{Epsilon: a.Epsilon.Float64(), StepSize: a.StepSize.Float64(), Steps: a.Steps, RandomStart: a.RandomStart}
