@@ -137,7 +137,7 @@ func TestProblem(t *testing.T) {
 		"subset all with fraction":   {minimal + "[data.subset]\nfraction=0.5\nmode=\"all\"\n", 9, "every image"},
 		"count of what":              {minimal + "[data.subset]\ncount=10\n", 8, "what is counted"},
 		"fraction above one":         {minimal + "[data.subset]\nfraction=1.5\n", 8, "at most 1"},
-		"prepare of something else":  {"[data]\npath=\"a\"\nprepare=\"cifar\"\n[[model]]\ntimm=\"a\"", 3, `one of: digits, photographs`},
+		"prepare of something else":  {"[data]\npath=\"a\"\nprepare=\"cifar\"\n[[model]]\ntimm=\"a\"", 3, `one of: digits, few-digits, photographs`},
 		"labels guessed":             {"[data]\npath=\"a\"\nlabels=\"guessed\"\n[[model]]\ntimm=\"a\"", 3, `one of: given, predicted`},
 		"predicted and given labels": {"[data]\nimages=\"a\"\nlabels=\"predicted\"\nlabels_file=\"y\"\n[[model]]\ntimm=\"a\"", 4, "means nothing"},
 		"zoo without names":          {minimal + "[zoo]\nweights=\"random\"", 7, "names no network"},
@@ -488,7 +488,7 @@ func TestInheritance(t *testing.T) {
 	want := experiment.Recipe{Epochs: 40, Batch: 64, Opt: "adamw", Betas: []float64{0.9, 0.95}, Eps: 1e-6, LR: 0.1, LRScaleBatch: 256,
 		WeightDecay: 1e-4, DecayAllParams: true, ClipGrad: 1, Sched: "cosine", SchedUnit: "update", WarmupEpochs: 1, WarmupLR: 0.001, MinLR: 1e-5,
 		LabelSmoothing: 0.1, Shift: 2, HFlip: 0.5,
-		LayerDecay: 1, Accumulate: 1, AMP: "float32", Loss: "ce", Interpolation: "bicubic", RepeatedAug: 1, MixProb: 1, MixSwitch: 0.5,
+		LayerDecay: 1, Accumulate: 1, AMP: "float32", Loss: "ce", Interpolation: "bicubic", RepeatedAug: 1, EvalEvery: 1, MixProb: 1, MixSwitch: 0.5,
 		CutMixBox: "floor"}
 	if !reflect.DeepEqual(*long, want) {
 		t.Errorf("recipe long is\n%+v, want\n%+v", *long, want)
