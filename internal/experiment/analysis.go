@@ -87,6 +87,7 @@ type Ensembles struct {
 type Training struct {
 	Resamples int           `toml:"resamples" min:"2" doc:"of the models, for intervals"`
 	Seed      uint64        `toml:"seed" doc:"of the resamples; default: the run's seed"`
+	All       []string      `toml:"all" optional:"yes" doc:"models that sets are compared with, or words of zoo.names for several; default: those that no [[set]] makes or names"`
 	Sets      []TrainingSet `toml:"set"`
 }
 

@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -223,7 +224,7 @@ func (d *decoder) checkModels(c *Config) {
 				d.atValue(at(key), "leave the key out", "model.%s is empty", key)
 			}
 		}
-		for _, key := range []string{"args", "weights", "attention"} {
+		for _, key := range []string{"args", "weights", "attention", "checkpoint"} {
 			if has(key) && !has("timm") && has("path") {
 				d.atKey(at(key), "leave it out", "model.%s is for timm models; a file has its network already", key)
 			}
@@ -244,6 +245,9 @@ func (d *decoder) checkModels(c *Config) {
 			if m.Recipe != "" {
 				m.Weights = "random"
 			}
+		}
+		if has("checkpoint") && has("timm") && m.Weights != "pretrained" {
+			d.atKey(at("checkpoint"), `leave it out, or write weights = "pretrained" and no recipe`, "model.checkpoint holds weights, and %s begins with random ones", cmp.Or(m.Name, m.Timm))
 		}
 		if has("seeds") {
 			d.checkSeeds(m, path)

@@ -93,6 +93,7 @@ type Model struct {
 	Path          string            `toml:"path" optional:"yes" doc:"TorchScript file, instead of timm"`
 	Attention     bool              `toml:"attention" optional:"yes" doc:"a ViT or DeiT of timm that also gives its attention, for patchfool"`
 	Weights       string            `toml:"weights" optional:"yes" enum:"random pretrained" doc:"of a timm model"`
+	Checkpoint    string            `toml:"checkpoint" optional:"yes" doc:"file with the weights of a timm model, instead of timm's local cache"`
 	Recipe        string            `toml:"recipe" optional:"yes" doc:"how it is trained; without one it is used as it is"`
 	Seeds         []uint64          `toml:"seeds" optional:"yes" doc:"one model for each"`
 	Template      bool              `toml:"template" optional:"yes" doc:"only copied by [[set]], not a model of the run itself"`

@@ -238,7 +238,10 @@ func (a *analyses) training(ctx context.Context) error {
 		if sets = a.byTraining(a.sat.Names); len(sets.Sets) == 0 {
 			sets = studies.BySeed(a.sat.Names, a.groups)
 		} else {
-			all = a.architectures()
+			var err error
+			if all, err = a.architectures(); err != nil {
+				return err
+			}
 		}
 	}
 	if len(sets.Sets) == 0 {

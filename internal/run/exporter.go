@@ -119,7 +119,7 @@ func (m *Member) job(classes int) zoo.Job {
 	}
 	switch {
 	case e.Pretrained:
-		job.Weights = zoo.WeightsPretrained
+		job.Weights, job.Checkpoints, job.WeightFile = zoo.WeightsPretrained, e.Checkpoints, e.WeightFile
 	case m.Recipe != nil: // training draws its own, by the rules in the file
 		job.NumClasses = classes
 	default:
@@ -133,7 +133,7 @@ func (e *Network) registered(d zoo.Description) zoo.Job {
 	job := e.Entry.Job(e.Seed)
 	job.Name, job.Attention, job.Weights = e.Name, e.Attention, zoo.WeightsNonDegenerate
 	if e.Pretrained {
-		job.Weights, job.Checkpoints = zoo.WeightsPretrained, e.Checkpoints
+		job.Weights, job.Checkpoints, job.WeightFile = zoo.WeightsPretrained, e.Checkpoints, cmp.Or(e.WeightFile, job.WeightFile)
 	}
 	if d.Height > 0 {
 		job.InputSize = []int{3, d.Height, d.Width}

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -74,6 +75,10 @@ func memberOf(c *experiment.Config, e experiment.Member) Member {
 		return out
 	}
 	out.Export = &Network{Name: m.Name, Timm: m.Timm, Arguments: m.Args, Attention: m.Attention, Pretrained: m.Weights == "pretrained", Seed: c.Seed, Heads: m.Heads}
+	if m.Checkpoint != "" {
+		out.Export.Checkpoints, out.Export.WeightFile = filepath.Split(m.Checkpoint)
+		out.Export.Checkpoints = cmp.Or(out.Export.Checkpoints, ".")
+	}
 	if m.Recipe != "" {
 		return out
 	}

@@ -168,18 +168,39 @@ func (r *runner) byTraining(names []string) *studies.TrainingSets {
 	return out
 }
 
-// architectures lists the models that no set has made, nil if they are too few for a mean: what sets are compared with.
-func (a *analyses) architectures() []string {
+// architectures lists what sets are compared with: the models that the experiment says, else those that no set makes or
+// names; nil for all models, if these are too few for a mean.
+func (a *analyses) architectures() ([]string, error) {
+	said := map[string]bool{}
+	for i, name := range a.Analysis.Training.All {
+		if slices.ContainsFunc(a.Spec.Members, func(m Member) bool { return m.Name == name }) {
+			said[name] = true
+			continue
+		}
+		group, ok, err := zoo.InGroup(name)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return nil, fmt.Errorf("analysis.training.all[%d]: there is no model %q", i, name)
+		}
+		for _, e := range group {
+			said[e.Name()] = true
+		}
+	}
+	inSet := func(name string) bool {
+		return slices.ContainsFunc(a.Sets, func(s Set) bool { return slices.Contains(s.Models, name) })
+	}
 	var out []string
-	for _, m := range a.members {
-		if m.set == nil && slices.Contains(a.sat.Names, m.Name) {
-			out = append(out, m.Name)
+	for _, name := range a.sat.Names {
+		if said[name] || len(said) == 0 && !inSet(name) {
+			out = append(out, name)
 		}
 	}
 	if len(out) < 2 {
-		return nil
+		return nil, nil
 	}
-	return out
+	return out, nil
 }
 
 // distillation sets the accuracy of students, averaged over their seeds, against the similarity of their teachers to the

@@ -79,6 +79,7 @@ type Network struct {
 	Heads       int  // 2: both classifiers of a distilled network
 	Pretrained  bool
 	Checkpoints string // folder of weight files; "" for timm's local cache
+	WeightFile  string // name of the file in there; "" for that of timm 0.6.7 or 1.0.31
 	Seed        uint64
 }
 
