@@ -46,7 +46,9 @@ from satexport import attention, build, check, distilled, fill, initrules, modul
 def emit(event, name, **fields):
     if "message" in fields:  # a line must go out in one piece, since several processes write
         fields["message"] = fields["message"][-3000:]
-    print(json.dumps({"event": event, "name": name, **fields}), flush=True)
+    # print() hands over text and newline one after the other, which PYTHONUNBUFFERED makes two writes.
+    sys.stdout.write(json.dumps({"event": event, "name": name, **fields}) + "\n")
+    sys.stdout.flush()
 
 
 def cpu_kind(torch):

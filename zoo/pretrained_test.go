@@ -39,6 +39,25 @@ func python(t *testing.T, x zoo.Exporter, code string, args ...string) string {
 	return string(output)
 }
 
+// TestEventIsOneWrite: several exporting processes share one pipe, so a line that goes out in parts may have another's in
+// its middle, whatever Python's buffering.
+func TestEventIsOneWrite(t *testing.T) {
+	const code = `
+import sys
+import export
+written, stdout = [], sys.stdout
+class Recorder:
+    write, flush = written.append, stdout.flush
+sys.stdout = Recorder()
+export.emit("error", "a", message="m" * 5000)
+sys.stdout = stdout
+print(len(written), len(written[0]) < 4096, written[0].endswith("}\n"))
+`
+	if got := strings.TrimSpace(python(t, exporter(t), code)); got != "1 True True" {
+		t.Errorf("writes, fits into a pipe's atomic write, ends the line: got %s, want 1 True True", got)
+	}
+}
+
 // Small variants of networks with published weights: the file of a ResNet, and that of a PiT, whose names timm's filter
 // changes. The checkpoints are random: what is compared is that each number arrives.
 var (
