@@ -19,8 +19,11 @@ import (
 	"time"
 )
 
-// experimentFile is for `make soak`; without it the tests take tinyExperiment.
-var experimentFile = flag.String("experiment", "", "experiment file that TestKilledRunEndsWithTheSameBytes runs")
+// experimentFile and fullSize are for `make soak`; without them the tests take what runs in seconds.
+var (
+	experimentFile = flag.String("experiment", "", "experiment file that TestKilledRunEndsWithTheSameBytes runs")
+	fullSize       = flag.Bool("full-size", false, "networks of the registry in TestKilledRunWithoutLabels")
+)
 
 // tinyExperiment is experiments/digits_quick.toml made smaller: networks of two input sizes, a handful of images.
 const tinyExperiment = `name = "tiny"
@@ -163,11 +166,14 @@ func copyOf(t *testing.T, reference string, without ...string) string {
 
 // comparedResults are the files and folders of a run that must not depend on when, where and how often it was started.
 // The report and run.json hold times and the machine.
-var comparedResults = []string{"similarity", "boundary", "analysis", "sweep", "models"}
+var comparedResults = []string{"similarity", "boundary", "analysis", "sweep", "models", "logits"}
 
 // sameResults compares the results of two runs byte for byte.
 func sameResults(t *testing.T, got, want string) {
 	t.Helper()
+	if len(filesBelow(t, filepath.Join(want, "similarity"))) == 0 {
+		t.Errorf("there is nothing in %s to compare with", want)
+	}
 	for _, results := range comparedResults {
 		sameFiles(t, filepath.Join(got, results), filepath.Join(want, results))
 	}
@@ -176,9 +182,6 @@ func sameResults(t *testing.T, got, want string) {
 func sameFiles(t *testing.T, got, want string) {
 	t.Helper()
 	g, w := filesBelow(t, got), filesBelow(t, want)
-	if len(w) == 0 {
-		t.Errorf("there is nothing in %s to compare with", want)
-	}
 	for name, content := range w {
 		if other, ok := g[name]; !ok {
 			t.Errorf("%s/%s is missing", got, name)
@@ -281,24 +284,38 @@ func recorded(t *testing.T, run string) []time.Time {
 }
 
 // TestKilledRunEndsWithTheSameBytes kills a run with SIGKILL ten times and lets it end: the results are those of a run that
-// nothing disturbed. The moments are uniform over the time that the undisturbed run took. A run that was killed has to do
-// a part of its work again, so each moment is kept as "so many units are finished, and so much of the time to the next".
+// nothing disturbed.
 func TestKilledRunEndsWithTheSameBytes(t *testing.T) {
 	t.Parallel()
 	needTorch(t)
 	needExporter(t)
-	const kills = 10
 	text, home := []byte(tinyExperiment), tinyRun
 	if *experimentFile != "" {
 		text = readFile(t, *experimentFile)
-		home = func(t *testing.T) string {
-			dir := t.TempDir()
-			write(t, filepath.Join(dir, "experiment.toml"), text)
-			mustSat(t, dir, "run", "experiment.toml")
-			return dir
-		}
+		home = func(t *testing.T) string { return finishedRun(t, text, nil) }
 	}
-	undisturbed := runFolder(t, home(t))
+	const kills = 10
+	killedRunEndsAs(t, runFolder(t, home(t)), text, nil, kills)
+}
+
+// finishedRun runs an experiment to its end, in a folder that fill, which may be nil, puts its files into.
+func finishedRun(t *testing.T, text []byte, fill func(dir string)) string {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "experiment.toml"), text)
+	if fill != nil {
+		fill(dir)
+	}
+	mustSat(t, dir, "run", "experiment.toml")
+	return dir
+}
+
+// killedRunEndsAs repeats the run of an experiment with kills on its way, and compares. Half of the moments are uniform over
+// the time that the undisturbed run took, half over its units: most of the time may go into one stage, most of the kinds of
+// files belong to others. A run that was killed has to do a part of its work again, so each moment is kept as "so many units
+// are finished, and so much of the time to the next".
+func killedRunEndsAs(t *testing.T, undisturbed string, text []byte, fill func(dir string), kills int) {
+	t.Helper()
 	// When each unit was finished, between the first file of the run and the last.
 	times := append([]time.Time{modified(t, filepath.Join(undisturbed, "experiment.toml"))}, recorded(t, undisturbed)...)
 	times = append(times, modified(t, filepath.Join(undisturbed, "report.html")))
@@ -309,12 +326,18 @@ func TestKilledRunEndsWithTheSameBytes(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	moments := make([]time.Duration, kills)
 	for i := range moments {
-		moments[i] = time.Duration(random.Int64N(int64(took)))
+		if moments[i] = time.Duration(random.Int64N(int64(took))); i%2 == 1 {
+			unit := random.IntN(len(times) - 1)
+			moments[i] = times[unit].Sub(times[0]) + time.Duration(random.Float64()*float64(times[unit+1].Sub(times[unit])))
+		}
 	}
 	slices.Sort(moments)
 
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "experiment.toml"), text)
+	if fill != nil {
+		fill(dir)
+	}
 	disturbed, killed := filepath.Join(dir, "runs", filepath.Base(undisturbed)), 0
 	for _, moment := range moments {
 		finished := func() int { return len(recorded(t, disturbed)) }
