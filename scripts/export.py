@@ -217,6 +217,8 @@ def start(job, out):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         export(job, out)
         code = 0
+    except modulefile.WriteError as e:  # hits every job, unlike a checkpoint that cannot be read
+        emit("error", job["name"], message=str(e), errno=e.errno)
     except (build.JobError, initrules.InitError, check.CheckError, randomise.DegenerateError, OSError, ValueError) as e:
         emit("error", job["name"], message=str(e))
     except KeyboardInterrupt:

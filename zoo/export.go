@@ -77,6 +77,7 @@ type ExportEvent struct {
 	Seconds    float64 `json:"seconds"`
 	PeakMB     float64 `json:"peak_mb"` // of the memory of the exporting process
 	Message    string  `json:"message"`
+	Errno      int     `json:"errno"` // of a file that cannot be written, such as ENOSPC; else 0
 }
 
 // Export writes one module file per job to the folder out. A failing job does not stop the others. progress, which may be

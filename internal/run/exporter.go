@@ -185,12 +185,19 @@ func (r *runner) export(ctx context.Context) error {
 	var failed error               // outside the models
 	refused := map[string]string{} // by the name of the file: why
 	exported := 0
-	err := Export(ctx, r.Home, jobs, work, ExportWorkers(r.Workers*r.Threads), func(e zoo.ExportEvent) {
+	exporting, stop := context.WithCancel(ctx)
+	defer stop()
+	err := Export(exporting, r.Home, jobs, work, ExportWorkers(r.Workers*r.Threads), func(e zoo.ExportEvent) {
 		switch e.Event {
 		case "note":
 			r.Progress.Warn(fmt.Sprintf("model %s: %s", e.Name, e.Message))
 		case "error":
 			refused[e.Name] = e.Message
+			if cause := syscall.Errno(e.Errno); e.Errno != 0 && hitsEveryModel(cause) {
+				path := units[e.Name].File(r.units(), "pt") // the exporter's own will be gone
+				failed = cmp.Or(failed, fmt.Errorf("export %s: %w", e.Name, store.WriteError(path, cause)))
+				stop()
+			}
 		case "done":
 			unit := units[e.Name]
 			err := unit.Begin(r.units())
@@ -206,7 +213,7 @@ func (r *runner) export(ctx context.Context) error {
 			r.Progress.Advance(1, e.Name)
 		}
 	})
-	if exported+len(refused) < len(jobs) || ctx.Err() != nil { // the exporter itself came to grief
+	if exported+len(refused) < len(jobs) && failed == nil || ctx.Err() != nil { // the exporter itself came to grief
 		failed = errors.Join(failed, err)
 	}
 	if failed != nil {

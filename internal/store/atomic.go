@@ -30,7 +30,7 @@ func WriteFile(path string, write func(w io.Writer) error) (err error) {
 	disk := vfs.Current()
 	final, f, err := temporary(disk, path)
 	if err != nil {
-		return writeError(path, err)
+		return WriteError(path, err)
 	}
 	closed, renamed := false, false
 	defer func() {
@@ -43,17 +43,17 @@ func WriteFile(path string, write func(w io.Writer) error) (err error) {
 	}()
 	buffered := bufio.NewWriterSize(f, writeBuffer)
 	if err := write(buffered); err != nil {
-		return writeError(path, err)
+		return WriteError(path, err)
 	}
 	if err := buffered.Flush(); err != nil {
-		return writeError(path, err)
+		return WriteError(path, err)
 	}
 	if err := f.Sync(); err != nil {
-		return writeError(path, err)
+		return WriteError(path, err)
 	}
 	// The file keeps its lock until it has its final name, so that no sweeper takes it in between.
 	if err := disk.Rename(f.Name(), final); err != nil {
-		return writeError(path, err)
+		return WriteError(path, err)
 	}
 	renamed = true
 	closed = true
@@ -64,7 +64,7 @@ func WriteFile(path string, write func(w io.Writer) error) (err error) {
 	if err != nil {
 		// The content may not survive a power cut, so the file must not look finished.
 		_ = disk.Remove(final)
-		return writeError(path, err)
+		return WriteError(path, err)
 	}
 	return nil
 }
@@ -96,11 +96,11 @@ func CheckWritable(path string) error {
 	disk := vfs.Current()
 	_, f, err := temporary(disk, path)
 	if err != nil {
-		return writeError(path, err)
+		return WriteError(path, err)
 	}
 	err = errors.Join(disk.Remove(f.Name()), f.Close())
 	if err != nil {
-		return writeError(path, err)
+		return WriteError(path, err)
 	}
 	return nil
 }
@@ -148,8 +148,8 @@ func destination(path string) (string, error) {
 	return final, nil
 }
 
-// writeError names the path and adds the way out where one is known.
-func writeError(path string, err error) error {
+// WriteError names the path and adds the way out where one is known.
+func WriteError(path string, err error) error {
 	// A *PathError names the temporary file, which means nothing to the reader; its cause and the final path do.
 	var inPath *fs.PathError
 	var inLink *os.LinkError

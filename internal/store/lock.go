@@ -35,11 +35,11 @@ type DirLock struct{ file *os.File }
 func Lock(dir string) (*DirLock, error) {
 	path := filepath.Join(dir, lockName)
 	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, writeError(path, err)
+		return nil, WriteError(path, err)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
-		return nil, writeError(path, err)
+		return nil, WriteError(path, err)
 	}
 	if err := vfs.Lock(f, false); err != nil {
 		defer f.Close()
@@ -58,7 +58,7 @@ func Lock(dir string) (*DirLock, error) {
 	}
 	if err != nil {
 		f.Close()
-		return nil, writeError(path, err)
+		return nil, WriteError(path, err)
 	}
 	return &DirLock{f}, nil
 }

@@ -82,10 +82,10 @@ func (u Unit) Begin(dir string) error {
 	}
 	path := u.File(dir, recordSuffix)
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		return writeError(path, err)
+		return WriteError(path, err)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return writeError(path, err)
+		return WriteError(path, err)
 	}
 	return nil
 }
@@ -273,7 +273,7 @@ func syncAndDigest(path string) (digest string, size int64, err error) {
 		return "", 0, fmt.Errorf("read %s: %w", path, err)
 	}
 	if err := f.Sync(); err != nil {
-		return "", 0, writeError(path, err)
+		return "", 0, WriteError(path, err)
 	}
 	return digest, size, nil
 }

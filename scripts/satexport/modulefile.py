@@ -1,7 +1,7 @@
 """Digest and file of a TorchScript module."""
 import hashlib
+import io
 import os
-import shutil
 
 import torch
 
@@ -30,37 +30,63 @@ def weights_sha256(named):
     return digest.hexdigest()
 
 
+class WriteError(Exception):
+    """A module file that could not be written, with the operating system's reason."""
+
+    def __init__(self, path, cause):
+        super().__init__(f"write {path}: {cause.strerror}")
+        self.errno = cause.errno
+
+
+class Sink:
+    """A file for PyTorch's writer, whose destructor ends the process when a write raises: the first error waits in error."""
+
+    def __init__(self, file):
+        self.file, self.error = file, None
+
+    def write(self, content):
+        if self.error is None:
+            try:
+                self.file.write(content)
+            except OSError as e:
+                self.error = e
+        return len(content)
+
+
 def save(script, path, extra):
     """Writes script with the extra files {name: bytes} to path: whole or not at all, and the same bytes on every machine.
     For the latter the debug records are left out; they hold the paths of the Python sources the code came from."""
     folder, base = os.path.split(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    reader = torch._C.PyTorchFileReader(io.BytesIO(script.save_to_buffer()))
     temporary = os.path.join(folder, f".{base}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # what a killed export left
-    os.makedirs(temporary)
     try:
-        raw = os.path.join(temporary, "raw.pt")
-        torch.jit.save(script, raw)
-        # The writer names the archive's top folder after the file, so the name is fixed.
-        final = os.path.join(temporary, "module.pt")
-        reader = torch._C.PyTorchFileReader(raw)
-        writer = torch._C.PyTorchFileWriter(final)
-        for record in reader.get_all_records():
-            if record.endswith(".debug_pkl") or record in ("version", "byteorder") or record.startswith("."):
-                continue  # the writer adds version and its own dot files itself
-            content = reader.get_record(record)
-            writer.write_record(record, content, len(content))
-        for name in sorted(extra):
-            writer.write_record(f"extra/{name}", extra[name], len(extra[name]))
-        writer.write_end_of_file()
-        del reader
-        os.remove(raw)
-        with open(final, "rb+") as f:
-            os.fsync(f.fileno())
-        os.replace(final, path)
+        with open(temporary, "wb") as f:  # over what a killed export left
+            sink = Sink(f)
+            writer = torch._C.PyTorchFileWriter(sink)
+            for record in reader.get_all_records():
+                if record.endswith(".debug_pkl") or record in ("version", "byteorder") or record.startswith("."):
+                    continue  # the writer adds version and its own dot files itself
+                content = reader.get_record(record)
+                writer.write_record(record, content, len(content))
+            for name in sorted(extra):
+                writer.write_record(f"extra/{name}", extra[name], len(extra[name]))
+            writer.write_end_of_file()
+            if sink.error is None:
+                f.flush()
+                os.fsync(f.fileno())
+        if sink.error is not None:
+            raise sink.error
+        os.replace(temporary, path)
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+    except OSError as e:
+        raise WriteError(path, e) from e
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            os.remove(temporary)
+        except FileNotFoundError:
+            pass
