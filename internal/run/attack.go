@@ -30,12 +30,12 @@ type attackKey struct {
 }
 
 func (r *runner) attackUnit(a Attack, m *member, shard [2]int) (store.Unit, error) {
-	clean, err := r.evaluateUnit(m)
+	clean, err := r.cleanKey(m)
 	if err != nil {
 		return store.Unit{}, err
 	}
 	parameters := attackKey{Method: a.Method, Settings: a.keyParameters(), From: shard[0], To: shard[1], numerics: r.numerics(m)}
-	key, err := store.NewKey("attack", parameters, map[string]string{"clean": string(clean.Key)})
+	key, err := store.NewKey("attack", parameters, map[string]string{"clean": string(clean)})
 	return store.Unit{Stage: string(StageAttack), Name: fmt.Sprintf("%s-%d", m.Name, shard[0]), Key: key}, err
 }
 

@@ -90,20 +90,3 @@ func TestBatchBudget(t *testing.T) {
 		t.Errorf("tried %d for 6 images", last)
 	}
 }
-
-// TestGuards: guards.csv says what is wrong with a model, also when everything was finished before.
-func TestGuards(t *testing.T) {
-	spec := comparison(t, 6, "a", "p=plain-probabilities")
-	compare(t, spec)
-	first := records(t, filepath.Join(spec.Similarity, "guards.csv"))
-	if len(first) != 2 || first[0][0] != "a" || first[0][2] != "false" || first[1][2] != "true" || !strings.Contains(first[1][12], "probabilities") {
-		t.Errorf("%q", first)
-	}
-	if first[0][9] != records(t, filepath.Join(spec.Similarity, "self.csv"))[0][3] {
-		t.Errorf("white-box success: %q", first[0])
-	}
-	again := compare(t, spec)
-	if !slices.ContainsFunc(again.Warnings, func(w string) bool { return strings.Contains(w, "p: the outputs look like probabilities") }) {
-		t.Errorf("warnings of the second run: %q", again.Warnings)
-	}
-}

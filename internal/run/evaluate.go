@@ -12,12 +12,26 @@ import (
 	"sat/zoo"
 )
 
-// evaluateUnit is the clean predictions of one model. Its key covers pixels, names and labels of the images, so that those
-// of the attack, which go by the labels and draw by the names, follow.
+// evaluateFormat is the version of the files of an evaluate unit; it goes up when they hold more than before. 1 had no guards,
+// 2 no number of classes.
+const evaluateFormat = 3
+
+// evaluateUnit is the clean predictions of one model, and its guards. Units of an earlier format are made again.
 func (r *runner) evaluateUnit(m *member) (store.Unit, error) {
-	key, err := store.NewKey("evaluate", r.numerics(m),
-		map[string]string{"module": string(m.key), "images": m.images.Digest(), "list": r.eval.Digest()})
+	clean, err := r.cleanKey(m)
+	if err != nil {
+		return store.Unit{}, err
+	}
+	key, err := store.NewKey("evaluate", map[string]int{"format": evaluateFormat}, map[string]string{"clean": string(clean)})
 	return store.Unit{Stage: string(StageEvaluate), Name: m.Name, Key: key}, err
+}
+
+// cleanKey identifies the clean predictions of one model, whatever the format of their file: attacks and transfer depend on
+// it, and a night of them is not thrown away for another file beside the predictions. It covers pixels, names and labels of
+// the images, so that the keys of the attack, which goes by the labels and draws by the names, follow.
+func (r *runner) cleanKey(m *member) (store.Key, error) {
+	return store.NewKey("evaluate", r.numerics(m),
+		map[string]string{"module": string(m.key), "images": m.images.Digest(), "list": r.eval.Digest()})
 }
 
 // evaluate predicts the clean images of every model.

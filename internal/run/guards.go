@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"sat/analysis"
 	"sat/attacks"
+	"sat/internal/experiment"
 	"sat/internal/store"
 	"sat/internal/studies"
 	"sat/torch"
@@ -24,6 +27,7 @@ const checkedImages = 16
 
 // cleanGuards is what a model's first images say about it; a file of the evaluate unit, so that a resumed run has it.
 type cleanGuards struct {
+	Classes       int     `json:"classes"` // outputs of the model
 	Images        int     `json:"images"`
 	Probabilities bool    `json:"probabilities"`
 	Unstable      int     `json:"unstable"` // images whose prediction changed from pass to pass
@@ -60,7 +64,7 @@ func (r *runner) guard(ctx context.Context, w *torch.Worker, m *member, model *z
 		return cleanGuards{}, err
 	}
 	report, err := attacks.CheckModel(ctx, model, x, y, ids)
-	return cleanGuards{len(numbers), report.Probabilities, report.Unstable, report.Drift}, err
+	return cleanGuards{report.Classes, len(numbers), report.Probabilities, report.Unstable, report.Drift}, err
 }
 
 func writeJSON(v any) func(path string) error {
@@ -82,39 +86,101 @@ func (r *runner) readGuards(file string, v any) error {
 	return nil
 }
 
-// writeGuards writes guards.csv, one row per model, and warns of what it shows. controls are the rows of resize_only.csv.
-func (r *runner) writeGuards(m *measurements, s *analysis.Scores, controls [][]string) error {
-	var rows [][]string
-	for i, c := range m.Clean {
-		var clean cleanGuards
-		if err := r.readGuards(guardFile(c.File), &clean); err != nil {
-			return fmt.Errorf("guards of %s: %w", c.Model, err)
+// guarded is what is known of one model. Of units that an earlier version of the program made, nothing is.
+type guarded struct {
+	clean    cleanGuards
+	checked  bool
+	attack   attackGuards
+	attacked bool
+}
+
+// guardsOf collects the guards of a model from its units.
+func (r *runner) guardsOf(m *measurements, c cleanOutcome) (g guarded, err error) {
+	there := func(err error) (bool, error) {
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
 		}
-		var attack attackGuards
-		for _, file := range m.Settings[0].Attacks[c.Model] {
-			var shard attackGuards
-			if err := r.readGuards(guardFile(file), &shard); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("guards of the attack on %s: %w", c.Model, err)
+		return err == nil, err
+	}
+	if g.checked, err = there(r.readGuards(guardFile(c.File), &g.clean)); err != nil {
+		return g, fmt.Errorf("guards of %s: %w", c.Model, err)
+	}
+	g.attacked = true
+	for _, file := range m.Settings[0].Attacks[c.Model] {
+		var shard attackGuards
+		known, err := there(r.readGuards(guardFile(file), &shard))
+		if err != nil {
+			return g, fmt.Errorf("guards of the attack on %s: %w", c.Model, err)
+		}
+		g.attacked = g.attacked && known
+		g.attack.Attacked += shard.Attacked
+		g.attack.Saturated += shard.Saturated
+		g.attack.ZeroGrad += shard.ZeroGrad
+		g.attack.NaN += shard.NaN
+	}
+	if !g.attacked {
+		g.attack = attackGuards{}
+	}
+	return g, nil
+}
+
+// writeGuards writes guards.csv, one row per model, and warns of what it shows. controls are the rows of resize_only.csv.
+func (r *runner) writeGuards(m *measurements, s *analysis.Scores, controls [][]string, accuracies []accuracy) error {
+	var rows [][]string
+	outputs := map[int]string{} // number of outputs to a model that has it
+	for i, c := range m.Clean {
+		g, err := r.guardsOf(m, c)
+		if err != nil {
+			return err
+		}
+		if g.checked {
+			outputs[g.clean.Classes] = c.Model
+		} else {
+			r.warn("%s was evaluated by an earlier version of this program, which did not check it; \"sat evaluate\" or \"sat run\" does", c.Model)
+		}
+		cell := func(known bool, v int) string {
+			if !known {
+				return ""
 			}
-			attack.Attacked += shard.Attacked
-			attack.Saturated += shard.Saturated
-			attack.ZeroGrad += shard.ZeroGrad
-			attack.NaN += shard.NaN
+			return strconv.Itoa(v)
+		}
+		probabilities, drift := "", ""
+		if g.checked {
+			probabilities, drift = strconv.FormatBool(g.clean.Probabilities), analysis.FormatFloat(g.clean.Drift)
 		}
 		self := s.Self[i]
 		pairs, marked := resizePairs(c.Model, controls)
-		flags := r.flag(c.Model, clean, attack, self.N > 0 && self.Percent < weakAttack, marked)
-		rows = append(rows, []string{c.Model, strconv.Itoa(clean.Images), strconv.FormatBool(clean.Probabilities), strconv.Itoa(clean.Unstable),
-			analysis.FormatFloat(clean.Drift), strconv.Itoa(attack.Attacked), strconv.Itoa(attack.ZeroGrad), strconv.Itoa(attack.Saturated),
-			strconv.Itoa(attack.NaN), analysis.FormatFloat(self.Percent), strconv.Itoa(pairs), strconv.Itoa(marked), strings.Join(flags, ";")})
+		flags := r.flag(c.Model, g, self.N > 0 && self.Percent < weakAttack, marked)
+		rows = append(rows, []string{c.Model, cell(g.checked, g.clean.Classes), cell(g.checked, g.clean.Images), probabilities,
+			cell(g.checked, g.clean.Unstable), drift, cell(g.attacked, g.attack.Attacked), cell(g.attacked, g.attack.ZeroGrad),
+			cell(g.attacked, g.attack.Saturated), cell(g.attacked, g.attack.NaN), analysis.FormatFloat(self.Percent), strconv.Itoa(pairs),
+			strconv.Itoa(marked), analysis.FormatFloat(accuracies[i].percent()), accuracies[i].paperFilter(), strings.Join(flags, ";")})
 	}
-	header := []string{"model", "checked", "probabilities", "unstable", "drift", "attacked", "zero_gradient", "saturated", "nan_replaced",
-		"white_box", "resized_pairs", "resize_marked", "flags"}
+	r.judgeOutputs(m, outputs)
+	header := []string{"model", "classes", "checked", "probabilities", "unstable", "drift", "attacked", "zero_gradient", "saturated",
+		"nan_replaced", "white_box", "resized_pairs", "resize_marked", "top1", "paper_filter", "flags"}
 	return studies.WriteTable(filepath.Join(r.Similarity, "guards.csv"), nil, header, rows)
 }
 
+// judgeOutputs warns when labels are compared with predictions of models that do not have the same classes.
+func (r *runner) judgeOutputs(m *measurements, outputs map[int]string) {
+	if m.Images.Labels == nil || len(outputs) < 2 {
+		return
+	}
+	var seen []string
+	for _, n := range slices.Sorted(maps.Keys(outputs)) {
+		seen = append(seen, fmt.Sprintf("%s has %d", outputs[n], n))
+	}
+	r.warn("the models have different numbers of outputs, %s: one label cannot mean the same class to all; "+
+		"leave some of them out, or go without labels (labels = %q)", strings.Join(seen, ", "), experiment.PredictedLabels)
+}
+
 // flag names what is wrong with a model, and warns of it.
-func (r *runner) flag(model string, clean cleanGuards, attack attackGuards, weak bool, resized int) (flags []string) {
+func (r *runner) flag(model string, g guarded, weak bool, resized int) (flags []string) {
+	clean, attack := g.clean, g.attack
+	if !g.checked || !g.attacked {
+		flags = append(flags, "unchecked")
+	}
 	report := attacks.Report{Probabilities: clean.Probabilities, Unstable: clean.Unstable, Drift: clean.Drift}
 	for _, w := range report.Warnings() {
 		r.warn("%s: %s", model, w)

@@ -71,7 +71,7 @@ func (r *runner) similarity(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if err := r.writeGuards(m, scores, controls); err != nil {
+			if err := r.writeGuards(m, scores, controls, accuracies); err != nil {
 				return err
 			}
 		}

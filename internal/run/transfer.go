@@ -26,11 +26,11 @@ func (r *runner) transferUnit(a Attack, source, target *member) (store.Unit, err
 		}
 		digests[fmt.Sprintf("images %d", shard[0])] = string(unit.Key)
 	}
-	clean, err := r.evaluateUnit(target)
+	clean, err := r.cleanKey(target)
 	if err != nil {
 		return store.Unit{}, err
 	}
-	digests["target"] = string(clean.Key)
+	digests["target"] = string(clean)
 	key, err := store.NewKey("transfer", transferKey{r.Transfer.Resize, r.Transfer.Antialias, r.numerics(target)}, digests)
 	return store.Unit{Stage: string(StageTransfer), Name: source.Name + "@" + target.Name, Key: key}, err
 }
@@ -102,12 +102,12 @@ func (r *runner) needsControl(source, target *member) bool {
 // controlUnit is the target's predictions on the clean images as source takes them. Sources with one preprocessing
 // share it.
 func (r *runner) controlUnit(source, target *member) (store.Unit, error) {
-	clean, err := r.evaluateUnit(target)
+	clean, err := r.cleanKey(target)
 	if err != nil {
 		return store.Unit{}, err
 	}
 	key, err := store.NewKey("control", transferKey{r.Transfer.Resize, r.Transfer.Antialias, r.numerics(target)},
-		map[string]string{"target": string(clean.Key), "images": source.images.Digest()})
+		map[string]string{"target": string(clean), "images": source.images.Digest()})
 	return store.Unit{Stage: string(StageTransfer), Name: "clean@" + target.Name, Key: key}, err
 }
 

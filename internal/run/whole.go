@@ -417,6 +417,17 @@ func (r *runner) judgeAccuracies(accuracies []accuracy) {
 	}
 }
 
-func (a accuracy) inPaperRange() bool {
-	return a.percent() >= paperLowest && a.percent() <= paperHighest
+func (a accuracy) inPaperRange() bool { return a.paperFilter() == "inside" }
+
+// paperFilter says where the accuracy lies: "inside" the paper's range, "below" or "above" it; "" where nobody knows it.
+func (a accuracy) paperFilter() string {
+	switch p := a.percent(); {
+	case a.unknown || a.n == 0:
+		return ""
+	case p < paperLowest:
+		return "below"
+	case p > paperHighest:
+		return "above"
+	}
+	return "inside"
 }
