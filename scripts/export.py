@@ -149,6 +149,7 @@ def export(job, out):
     intervals = check.make(filled, rules, head, mean, std, size)
     arrays, exact = check.reference(filled, mean, std, classes, size)
     binary = check.pack(arrays)
+    del filled, arrays  # the file is made in memory
 
     manifest = {
         "format": modulefile.FORMAT,

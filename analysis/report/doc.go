@@ -6,7 +6,7 @@
 //
 // All paths are relative to the run directory. Columns are found by name; their order is free and further columns are
 // ignored. An empty field is an undefined number. Names of models must agree between files. The files of similarity/
-// must exist and agree with each other; the others are optional, and what they would have shown is marked "not run".
+// must exist and agree with each other, guards.csv excepted; the others are optional, and what they would have shown is marked "not run".
 //
 //	similarity/sat.csv                  model,<names>: square, rows in the order of the columns
 //	similarity/pairs_undirected.csv     a,b,n_both,fooled_ab,fooled_ba,percent,sat,ci_lo,ci_hi,status
@@ -14,6 +14,9 @@
 //	similarity/self.csv                 model,n_both,n_fooled: the diagonal's counts
 //	similarity/accuracy.csv             model,n,top1: top1 in per cent
 //	similarity/{sat,pairs_undirected}.meta.json    any object of settings
+//	similarity/guards.csv               model,flags[,classes,attacked,zero_gradient,saturated,nan_replaced,white_box,
+//	                                    resized_pairs,resize_marked,top1,paper_filter]: what a run found about each model, see
+//	                                    docs/files.md; optional, unlike the others of similarity/
 //	features.csv                        model, then one column per component; base_architecture colours a strip
 //	analysis/tab2_clusters.csv          model,cluster: clusters count from 1
 //	analysis/spectral_eigenvalues.csv   index,eigenvalue: ascending, from index 1
@@ -85,8 +88,9 @@
 //	           rank_paper}]}; ensembles {fig5: correlation; fig6a, fig6b, figF1: steps_as_in_the_paper of steps from k to
 //	           k + 1 clusters at equal N}; training {tab3 [{architecture, diversity, mean_sat, ci_lo, ci_hi, n_models,
 //	           n_pairs}]}; distillation {fig8a, fig8b, fig8c, figG1}; attacks {fig2a, fig2b}; stability [{method, n, ratio,
-//	           std, std_lo, std_hi, cost}]; novel {figH1, assignments [{model, method, cluster, margin, expected}]}.
-//	           A correlation has r, ci_lo, ci_hi (95 %), p, log10_p, n, spearman, slope, intercept, band_level
+//	           std, std_lo, std_hi, cost}]; novel {figH1, assignments [{model, method, cluster, margin, expected}]};
+//	           guards [{model, classes, attacked, zero_gradient, saturated, nan_replaced, white_box, top1, paper_filter,
+//	           flags}]. A correlation has r, ci_lo, ci_hi (95 %), p, log10_p, n, spearman, slope, intercept, band_level
 //	items      values of the paper: id, section, where, quantity, value (ours) or value_text, ci_lo, ci_hi, expected,
 //	           expected_hi, expected_text, difference (to the nearest expected value), verdict, scope (ours), expected_scope
 //	settings   section to key to value, as text

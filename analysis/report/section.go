@@ -20,6 +20,7 @@ type section struct {
 	// files are the result files it is made of, below analysis/. Their NAME.meta.json become its settings, and what was
 	// not run is explained by their names.
 	files   []string
+	needs   string // a file of the run outside analysis/ that it is made of, if files are none
 	command string // that writes them, for readers who find nothing here
 	// read returns nil when the files are not there. Files that are wrong, or disagree with the run, are an error.
 	read func(r *Run) (*content, error)
@@ -35,7 +36,7 @@ type content struct {
 // sections are those of the page, in its order.
 var sections = []*section{
 	clustersSection, embeddingSection, importanceSection, ensembleSection, trainingSection, distillationSection,
-	attacksSection, picturesSection, boundarySection, stabilitySection, hardenedSection, novelSection, catalogueSection,
+	attacksSection, guardsSection, picturesSection, boundarySection, stabilitySection, hardenedSection, novelSection, catalogueSection,
 	correlationsSection,
 }
 
@@ -207,7 +208,7 @@ func (s *section) shown(r *Run, comparisons []comparison) []block {
 
 // missing says why there is nothing of a section.
 func (s *section) missing() string {
-	text := "there is no features.csv"
+	text := "there is no " + s.needs
 	if len(s.files) > 0 {
 		text = "there is no " + strings.Join(s.files, ", ") + " in analysis/"
 	}

@@ -10,8 +10,9 @@ import (
 // catalogueSection is the list of the models and what they are built of (Tabs. A.1 to A.4).
 var catalogueSection = &section{
 	id: "catalogue", nav: "Components of models", title: "What the models are built of",
-	lead: "The components that the keywords and the importances are about.",
-	read: readCatalogue,
+	lead:  "The components that the keywords and the importances are about.",
+	needs: "features.csv",
+	read:  readCatalogue,
 }
 
 func readCatalogue(r *Run) (*content, error) {

