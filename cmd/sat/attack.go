@@ -79,17 +79,19 @@ func attack(c *cli.Context) error {
 	if c.IsSet("batch") && c.String("rng") == "stream-compat" {
 		return usagef("--batch: with --rng stream-compat all images are one batch, because the reference's draws depend on it")
 	}
-	batch := 0 // chosen when the number of images is known
-	if c.IsSet("batch") {
-		if batch, err = batchSize(c, 0); err != nil {
-			return err
-		}
+	if c.IsSet("memory") && c.String("rng") == "stream-compat" {
+		return usagef("--memory: with --rng stream-compat all images are one batch, because the reference's draws depend on it")
+	}
+	batch, err := batchSize(c, 0) // 0: chosen when the number of images is known
+	if err != nil {
+		return err
 	}
 	job := run.AttackJob{
 		Model: c.String("model"), Describe: settings.describe, Images: c.String("images"), Folder: folderOptions(c), Labels: c.String("labels"),
 		Targets: c.String("target-labels"), Out: c.String("out"), Pictures: c.String("pictures"),
 		Attack: settings.attack, OnlyCorrect: c.Bool("only-correct"),
-		Device: settings.device, Threads: n, Precision: settings.precision, Batch: batch, Progress: progress(c),
+		Device: settings.device, Threads: n, Precision: settings.precision, Batch: batch, Memory: settings.memory,
+		Progress: progress(c),
 	}
 	if c.Bool("check") {
 		return checkAttack(c, job)

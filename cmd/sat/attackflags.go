@@ -48,7 +48,9 @@ func attackFlags(targets ...string) []cli.Flag {
 		choice("nan", "what a NaN in a gradient does", "stop", "zero"),
 		&cli.Uint64Flag{Name: "seed", Usage: "of random numbers"},
 		choice("precision", "in which the model computes; the attack's arithmetic is float32", "float32", "bfloat16"),
-		&cli.IntFlag{Name: "batch", Usage: "images per pass (default: all, at most 64)"},
+		&cli.IntFlag{Name: "batch", Usage: "images per pass (default: all, at most 64, or what --memory chooses)"},
+		&cli.StringFlag{Name: "memory", Usage: "the most that the program may have resident, 8GiB: without --batch, each model gets " +
+			"the fastest batch that keeps to it, measured"},
 	}
 }
 
@@ -69,6 +71,7 @@ type modelSettings struct {
 	describe  zoo.Description
 	device    torch.Device
 	precision torch.DType
+	memory    int64 // bytes; 0: no limit
 }
 
 // readModelSettings reads attackFlags and modelFlags.
@@ -81,6 +84,13 @@ func readModelSettings(c *cli.Context) (s modelSettings, err error) {
 	}
 	if s.device, err = device(c, ""); err != nil {
 		return s, err
+	}
+	if word := c.String("memory"); word != "" {
+		memory, err := experiment.ParseBytes(word)
+		if err != nil {
+			return s, usagef("--memory: %w", err)
+		}
+		s.memory = int64(memory)
 	}
 	s.precision, err = torch.ParseDType(c.String("precision"))
 	return s, err
@@ -132,10 +142,13 @@ func fraction(c *cli.Context, flag string) (experiment.Fraction, error) {
 	return f, nil
 }
 
-// batchSize reads --batch; n images are at hand.
-func batchSize(c *cli.Context, n int) (int, error) {
+// batchSize reads --batch; without, usual, or 0 where --memory chooses.
+func batchSize(c *cli.Context, usual int) (int, error) {
 	if !c.IsSet("batch") {
-		return min(n, 64), nil
+		if c.IsSet("memory") {
+			return 0, nil
+		}
+		return usual, nil
 	}
 	if b := c.Int("batch"); b >= 1 {
 		return b, nil

@@ -117,6 +117,8 @@ func TestBadInput(t *testing.T) {
 		{"no target", with("--method", "apgd-t", "--targets", "0"), 2, []string{"targets is 0"}},
 		{"batch of many", with("--batch", "many"), 2, []string{`--batch: "many" is not a whole number`}},
 		{"batch of none", with("--batch", "0"), 2, []string{"--batch: 0"}},
+		{"memory of words", with("--memory", "much"), 2, []string{"--memory", `"much"`, "8GiB"}},
+		{"memory of the reference", with("--memory", "8GiB", "--method", "autoattack", "--rng", "stream-compat"), 2, []string{"--memory", "stream-compat"}},
 		{"negative seed", with("--seed", "-1"), 2, []string{`--seed: "-1" is not a whole number from 0`}},
 		{"no thread", with("--threads", "0"), 2, []string{"--threads: 0", "at least 1"}},
 		{"epsilon over zero", with("--epsilon", "8/0"), 2, []string{"--epsilon", "8/0", "zero", "8/255"}},
@@ -202,6 +204,9 @@ func TestBadInput(t *testing.T) {
 		{"cluster zero", []string{"analyze", "keywords", "--labels", "clusters.csv", "--features", "table.csv", "--out", "OUT"}, 1,
 			[]string{"clusters.csv", "line 3", `"0"`}},
 		{"report of nothing", []string{"report", "empty"}, 1, []string{"empty"}},
+
+		{"too little memory", with("--memory", "1MiB"), 1, []string{"a", `memory = "1MiB"`, "allow more"}},
+		{"too little memory, compared", append(compare(good...), "--memory", "1MiB"), 1, []string{`memory = "1MiB"`, "allow more"}},
 
 		{"folder for a file", append(with(), "--out", "images"), 1, []string{"images", "is a folder"}},
 		{"file for a folder", append(with(), "--out", "a.pt/x.npy"), 1, []string{"a.pt/x.npy", "a part of the path is a file"}},

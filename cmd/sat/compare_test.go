@@ -288,3 +288,28 @@ func TestCompareWithoutAModel(t *testing.T) {
 		t.Errorf("sat.csv is about %q", header)
 	}
 }
+
+// TestMemory: with a budget in place of a batch, both commands choose one, say which, and give what they give with it.
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	needTorch(t)
+	dir := workplace(t)
+	common := []string{"--images", "images.npy", "--labels", "labels.npy", "--steps", "2", "--threads", "1"}
+	mustSat(t, dir, append([]string{"compare", "--model", "a.pt", "--model", "b.pt", "--memory", "16GiB", "--out", "similarity"}, common...)...)
+	var meta struct {
+		Batches map[string]int `json:"batches"`
+	}
+	must(t, json.Unmarshal(readFile(t, filepath.Join(dir, "similarity/sat.meta.json")), &meta))
+	if meta.Batches["a"] < 1 || meta.Batches["b"] < 1 {
+		t.Errorf("batches %v", meta.Batches)
+	}
+	var chosen attackJSON
+	must(t, json.Unmarshal([]byte(mustSat(t, dir, append([]string{"attack", "--model", "a.pt", "--memory", "16GiB", "--out", "x.npy", "--json"}, common...)...)), &chosen))
+	if n := len(chosen.Correct); chosen.Batch < 1 || chosen.Batch > 64 || n == 0 {
+		t.Fatalf("batch %d of %d images", chosen.Batch, n)
+	}
+	mustSat(t, dir, append([]string{"attack", "--model", "a.pt", "--batch", strconv.Itoa(chosen.Batch), "--out", "y.npy"}, common...)...)
+	if !bytes.Equal(readFile(t, filepath.Join(dir, "x.npy")), readFile(t, filepath.Join(dir, "y.npy"))) {
+		t.Errorf("the chosen batch %d gives other images than the given one", chosen.Batch)
+	}
+}

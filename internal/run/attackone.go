@@ -10,6 +10,7 @@ import (
 
 	"sat/attacks"
 	"sat/internal/data"
+	"sat/internal/experiment"
 	"sat/internal/store"
 	"sat/torch"
 	"sat/zoo"
@@ -35,7 +36,8 @@ type AttackJob struct {
 	Device    torch.Device
 	Threads   int
 	Precision torch.DType
-	Batch     int // 0: all images, at most 64
+	Batch     int   // 0: the fastest within Memory, or without one all images, at most 64
+	Memory    int64 // the most that may be resident, in bytes; 0: no limit
 	Progress  *Progress
 }
 
@@ -70,6 +72,11 @@ func AttackOne(ctx context.Context, job AttackJob) (AttackResult, error) {
 	if err := store.CheckWritable(job.Out); err != nil {
 		return AttackResult{}, err
 	}
+	var meter memoryMeter
+	base, err := processStatus("VmRSS")
+	if err != nil && job.Memory > 0 {
+		return AttackResult{}, err
+	}
 	s, err := job.open(ctx)
 	if err != nil {
 		return AttackResult{}, err
@@ -81,7 +88,13 @@ func AttackOne(ctx context.Context, job AttackJob) (AttackResult, error) {
 		return AttackResult{}, err
 	}
 	result := AttackResult{Model: model.Name(), Settings: job.Attack.meta(), Batch: job.Batch}
-	if result.Batch == 0 {
+	switch {
+	case result.Batch > 0:
+	case job.Memory > 0:
+		if result.Batch, err = job.chooseBatch(ctx, &meter, s, base); err != nil {
+			return AttackResult{}, err
+		}
+	default:
 		result.Batch = min(set.N, defaultBatch)
 	}
 	attacker, per := job.batches(set.N, &result.Batch)
@@ -146,10 +159,36 @@ func AttackOne(ctx context.Context, job AttackJob) (AttackResult, error) {
 		result.Warnings = append(result.Warnings,
 			fmt.Sprintf("the gradient of %d images was exactly zero at some step: they stood still there", result.ZeroGradImages))
 	}
+	if peak, err := meter.highest(); err == nil && job.Memory > 0 && peak > job.Memory {
+		result.Warnings = append(result.Warnings, fmt.Sprintf("%s were resident at most, more than %s", mebibytes(peak), experiment.Bytes(job.Memory)))
+	}
 	for _, w := range result.Warnings {
 		job.Progress.Warn(w)
 	}
 	return result, nil
+}
+
+// chooseBatch measures the fastest batch that keeps to Memory; base is what was resident before images and model.
+func (job *AttackJob) chooseBatch(ctx context.Context, meter *memoryMeter, s *session, base int64) (int, error) {
+	if job.Device.Type != torch.DeviceCPU {
+		return 0, errMemoryOfCPU
+	}
+	share := int64(usableMemory*float64(job.Memory)) - base
+	batch, tried, err := climb(s.set.N, share, func(n int) (batchTest, error) {
+		numbers := make([]int, n)
+		for k := range numbers {
+			numbers[k] = k % s.set.N
+		}
+		return tryBatch(ctx, meter, s.model, base, n, func() (attacks.Batch, error) { return gather(s.set, numbers), nil })
+	})
+	if err == nil && batch == 0 {
+		err = fmt.Errorf("model, images and one gradient take %s, and memory = %q leaves %s to them; allow more",
+			mebibytes(tried[0].PeakBytes), experiment.Bytes(job.Memory), mebibytes(share))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("choose a batch size for %s: %w", s.model.Name(), err)
+	}
+	return batch, nil
 }
 
 // batches says how many of n images are attacked by one call, and by what. The draws of the reference implementation

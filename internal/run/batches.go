@@ -32,6 +32,8 @@ const (
 	hopeless = 0.85
 )
 
+var errMemoryOfCPU = errors.New("memory chooses batch sizes on the CPU only; give batch")
+
 // batchChoices is DIR/batch.json. A batch size changes results in the last bits, so what was chosen once is used until the
 // end of the run, also on another day with another machine; deleting the file chooses anew.
 type batchChoices struct {
@@ -72,7 +74,7 @@ func (r *runner) chooseBatches(ctx context.Context) error {
 		return nil
 	}
 	if r.Device.Type != torch.DeviceCPU {
-		return errors.New("memory chooses batch sizes on the CPU only; give batch")
+		return errMemoryOfCPU
 	}
 	choices, err := r.readBatches()
 	if err != nil {
@@ -164,49 +166,60 @@ func (r *runner) chooseBatch(ctx context.Context, w *torch.Worker, m *member, ba
 		return choice, err
 	}
 	defer model.Close()
+	var err error
+	choice.Numerics.Batch, choice.Tried, err = climb(r.eval.Len(), share, func(n int) (batchTest, error) {
+		numbers := make([]int, n)
+		for k := range numbers {
+			numbers[k] = k % r.eval.Len()
+		}
+		return tryBatch(ctx, &r.meter, model, base, n, func() (attacks.Batch, error) { return m.images.Batch(ctx, w, numbers) })
+	})
+	if err == nil && choice.Numerics.Batch == 0 {
+		err = fmt.Errorf("one image takes %s, and memory = %q leaves %s to each of %d workers; allow more memory or fewer workers",
+			mebibytes(choice.Tried[0].PeakBytes), experiment.Bytes(r.Memory), mebibytes(share), r.Workers)
+	}
+	return choice, err
+}
+
+// climb tries the sizes of the ladder for so many images and returns the fastest that keeps to share bytes; 0 if one image
+// does not.
+func climb(images int, share int64, try func(n int) (batchTest, error)) (batch int, tried []batchTest, err error) {
 	best := 0.0
 	for k, n := range batchLadder {
-		if k > 0 && batchLadder[k-1] >= r.eval.Len() {
+		if k > 0 && batchLadder[k-1] >= images {
 			break // it would never be full
 		}
 		if k > 1 {
 			// Memory grows evenly with the batch, so the next rung is known before it is tried.
-			a, b := choice.Tried[k-2].PeakBytes, choice.Tried[k-1].PeakBytes
+			a, b := tried[k-2].PeakBytes, tried[k-1].PeakBytes
 			if b+2*max(b-a, 0) > share {
 				break
 			}
 		}
-		test, err := r.tryBatch(ctx, w, model, m, n, base)
+		test, err := try(n)
 		if err != nil {
-			return choice, err
+			return 0, tried, err
 		}
-		choice.Tried = append(choice.Tried, test)
+		tried = append(tried, test)
 		if test.PeakBytes > share {
 			break
 		}
 		if best = max(best, test.ImagesPerSecond); test.ImagesPerSecond >= noSlower*best {
-			choice.Numerics.Batch = n
+			batch = n
 		}
 		if test.ImagesPerSecond < hopeless*best {
 			break
 		}
 	}
-	if choice.Numerics.Batch == 0 {
-		return choice, fmt.Errorf("one image takes %s, and memory = %q leaves %s to each of %d workers; allow more memory or fewer workers",
-			mebibytes(choice.Tried[0].PeakBytes), experiment.Bytes(r.Memory), mebibytes(share), r.Workers)
-	}
-	return choice, nil
+	return batch, tried, nil
 }
 
-func (r *runner) tryBatch(ctx context.Context, w *torch.Worker, model *zoo.Model, m *member, n int, base int64) (batchTest, error) {
-	numbers := make([]int, n)
-	for k := range numbers {
-		numbers[k] = k % r.eval.Len()
-	}
+// tryBatch measures one gradient of n images; base is what was resident without a model.
+func tryBatch(ctx context.Context, meter *memoryMeter, model *zoo.Model, base int64, n int, images func() (attacks.Batch, error)) (batchTest, error) {
 	y := make([]int64, n)
 	var took time.Duration
-	peak, err := r.meter.during(func() error {
-		x, err := m.images.Batch(ctx, w, numbers)
+	peak, err := meter.during(func() error {
+		x, err := images()
 		if err != nil {
 			return err
 		}
