@@ -1,6 +1,25 @@
 // Package zoo knows the networks: the registry of the paper's models, the module files that hold them, and the Model that
 // attacks and transfer evaluation call.
 //
+// # Registry
+//
+// data/models.csv lists 90 networks: the 69 of the paper's main experiment (Table A.1), which come first and have the 13
+// components of Tables A.3 and A.4 (data/features.csv) and a cluster of Table 2 (data/names.csv), and 21 others that its
+// studies of teachers, students, training regimes and novel networks need. Groups gives the words for several of them.
+//
+// The paper used timm 0.6.7; files are made by timm 1.0.31 from the same weights, with the preprocessing of 0.6.7 where
+// the newer version changed it (column differs_in_1_0_31). How sure the correspondence of the weights is stands in match
+// and match_reason: exact for 88 by the file that timm's tables or history name, unsure for tv_resnet50, none for
+// gluon_xception65, which timm 1.0.31 has not: that one is exported by timm 0.6.7 itself (ErrNeedsTimm067). Of two networks
+// timm 1.0.31 computes another function from the same weights; the exporter gives them back that of 0.6.7, and the manifest
+// says so: dpn107 (last activation ELU, now ReLU) and poolformer_m48 (group normalisation before the pooling, now layer
+// normalisation after it).
+//
+// Random weights are of two kinds. As timm draws them (WeightsRandom) many networks are degenerate: heads and gains of zero
+// make logits constant and gradients zero, and an attack proves nothing. WeightsNonDegenerate draws these too, calibrates
+// batch normalisation on photographs and scales the head, and the exporter refuses a network that still gives an image a
+// zero gradient. Either way the numbers of such a network are no results.
+//
 // # Module files
 //
 // NAME.pt is a TorchScript file with two extra files. sat.json (Manifest) says what the network is: names, input size,
@@ -33,6 +52,6 @@
 //
 // # What is left out
 //
-// Building networks (scripts/export.py does), networks with several heads or attention outputs as more
-// than their first output.
+// Building networks (scripts/export.py does). Of networks with several heads or attention outputs, Logits gives the first
+// output alone.
 package zoo

@@ -32,7 +32,7 @@ func zooExportCommand() *cli.Command {
 			&cli.BoolFlag{Name: "attention", Usage: "a ViT or DeiT that also returns its attention maps, for patchfool"},
 			&cli.StringFlag{Name: "checkpoints", Usage: "folder of weight files, with --pretrained"},
 			&cli.IntFlag{Name: "workers", Value: run.ExportWorkers(runtime.NumCPU()), Usage: "exports that run at the same time, " +
-				"each on one core and with up to 4 GiB"},
+				"each on one core and with up to 5 GiB of memory"},
 			&cli.BoolFlag{Name: "force", Usage: "export again what is there already"},
 		},
 		Action: exportZoo,

@@ -36,9 +36,18 @@ func checkExporter(home string) error {
 	return nil
 }
 
-// ExportWorkers is how many exports may run at the same time on so many cores: one needs one core, and up to 4 GiB for the
-// largest networks of the paper.
-func ExportWorkers(cores int) int { return min(max(1, cores), 4) }
+// exportMemory is what the largest networks of the registry take while they are exported: 4.8 GiB were measured.
+const exportMemory = 5 << 30
+
+// ExportWorkers is how many exports may run at the same time on so many cores: one needs one core, and what is free of the
+// machine's memory must hold as many of the largest.
+func ExportWorkers(cores int) int {
+	workers := min(cores, 4)
+	if free, err := availableMemory(); err == nil {
+		workers = min(workers, int(free/exportMemory))
+	}
+	return max(1, workers)
+}
 
 // Export has the exporter write NAME.pt into out for every job, workers of them at a time; progress, which may be nil, sees
 // every event.

@@ -98,7 +98,7 @@ func TestRegisteredMembers(t *testing.T) {
 
 	spec, err = parse("[zoo]\nnames = [\"resnet50\"]\nmodules = \"made\"")
 	must(t, err)
-	if m := spec.Members[0]; m.Path != filepath.Join("made", "resnet50.pt") || m.Export != nil || m.Weights != "pretrained" {
+	if m := spec.Members[0]; m.Path != filepath.Join("made", "resnet50.pt") || m.Export != nil || m.Weights != "pretrained" || m.Network != "resnet50.a1_in1k" {
 		t.Errorf("%+v", m)
 	}
 
@@ -129,6 +129,12 @@ func TestOtherWeights(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	m.Weights = "random"
+	must(t, m.checkWeights())
+	m.Network = "resnet50.a1_in1k"
+	if err := m.checkWeights(); err == nil || !strings.Contains(err.Error(), `resnet.pt holds the network "resnet18d", not "resnet50.a1_in1k"`) {
+		t.Errorf("another network under this name: %v", err)
+	}
+	m.Network = "resnet18d"
 	must(t, m.checkWeights())
 	m.Path, m.Weights = filepath.Join(testkit.Root(t), "zoo", "testdata", "plain-good.pt"), "pretrained"
 	must(t, m.checkWeights()) // a file of the user's own, which says nothing about its weights

@@ -54,7 +54,7 @@ func registeredMember(c *experiment.Config, e zoo.Entry) Member {
 	z := c.Zoo
 	m := Member{Name: e.Name(), Group: e.Name(), Seed: z.Seed, Components: e.Components}
 	if z.Modules != "" {
-		m.Path, m.Weights = filepath.Join(z.Modules, e.Name()+".pt"), z.Weights
+		m.Path, m.Weights, m.Network = filepath.Join(z.Modules, e.Name()+".pt"), z.Weights, e.Job(0).Model
 		return m
 	}
 	attention := slices.ContainsFunc([]string{e.Timm067, e.Timm1031, e.Alias}, func(name string) bool { return slices.Contains(z.Attention, name) })

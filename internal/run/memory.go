@@ -18,8 +18,14 @@ type memoryMeter struct {
 
 // processStatus returns a line of /proc/self/status in bytes: VmRSS is what is resident now, VmHWM the most since the start
 // or the last reset.
-func processStatus(field string) (int64, error) {
-	content, err := os.ReadFile("/proc/self/status")
+func processStatus(field string) (int64, error) { return procField("/proc/self/status", field) }
+
+// availableMemory is what programs can still take on this machine without swapping.
+func availableMemory() (int64, error) { return procField("/proc/meminfo", "MemAvailable") }
+
+// procField returns a line "FIELD: N kB" of a file of /proc in bytes.
+func procField(path, field string) (int64, error) {
+	content, err := os.ReadFile(path)
 	if err != nil {
 		return 0, fmt.Errorf("measure memory: %w", err)
 	}
@@ -32,7 +38,7 @@ func processStatus(field string) (int64, error) {
 			return kib << 10, nil
 		}
 	}
-	return 0, fmt.Errorf("measure memory: /proc/self/status has no %s", field)
+	return 0, fmt.Errorf("measure memory: %s has no %s", path, field)
 }
 
 // during returns the most that was resident while f ran.

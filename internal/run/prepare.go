@@ -123,7 +123,8 @@ func (r *runner) imageCache() string { return filepath.Join(r.Dir, "cache") }
 // predicted reports whether the run goes without labels, see experiment.PredictedLabels.
 func (r *runner) predicted() bool { return r.Data.Labels == experiment.PredictedLabels }
 
-// checkWeights refuses a module of the registry whose weights are not of the kind that the experiment asks for.
+// checkWeights refuses a module of the registry that holds another network than its name says, or weights of another kind
+// than the experiment asks for.
 func (m *Member) checkWeights() error {
 	if m.Weights == "" {
 		return nil
@@ -132,7 +133,12 @@ func (m *Member) checkWeights() error {
 	if errors.Is(err, zoo.ErrNoManifest) {
 		return nil // a file of the user's own, which says nothing about its weights
 	}
-	if err == nil && !strings.HasPrefix(manifest.Weights.Source, m.Weights) {
+	switch {
+	case err != nil:
+	case m.Network != "" && manifest.Timm.Model != m.Network:
+		err = fmt.Errorf("%s holds the network %q, not %q: it was renamed, or copied over; export it again (\"sat zoo export\")",
+			m.Path, cmp.Or(manifest.Timm.Model, manifest.Timm.Class, manifest.Name), m.Network)
+	case !strings.HasPrefix(manifest.Weights.Source, m.Weights):
 		err = fmt.Errorf("%s holds weights of the kind %q, but the experiment asks for %q (zoo.weights)", m.Path, manifest.Weights.Source, m.Weights)
 	}
 	if err != nil {

@@ -59,6 +59,7 @@ type Member struct {
 
 	set     *experiment.Set // that made it; nil without
 	Weights string          // kind of weights that the file must hold, "random" or "pretrained"; "" for any
+	Network string          // timm's name of the network that the file must hold; "" for any
 }
 
 // Set is a family of models that differ in one thing.
