@@ -2,12 +2,12 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"sat/internal/run"
-	"sat/torch"
 )
 
 // benchFamilies stands for the zoo: plain and grouped residual networks, modern and mobile convolutional ones, convolution
@@ -34,6 +34,7 @@ func benchCommand() *cli.Command {
 				Flags:  benchFlags(),
 				Action: func(c *cli.Context) error { return bench(c, run.BenchTransfer) },
 			}, "sat bench transfer --models resnet18 --batch 2 --steps 1 --rounds 2"),
+			benchTrainCommand(),
 			command(cli.Command{
 				Name:      "precision",
 				Usage:     "how far bfloat16 moves the similarities of an experiment",
@@ -85,17 +86,13 @@ func bench(c *cli.Context, work run.BenchWork) error {
 		Seconds: c.Float64("seconds"), Rounds: c.Int("rounds"), Threads: n, Workers: c.Int("workers"), Peer: c.Bool("peer"),
 		Home: home(), Dir: c.String("out"),
 	}
-	for word := range strings.SplitSeq(c.String("precision"), ",") {
-		precision, err := torch.ParseDType(word)
-		if err != nil || precision != torch.Float32 && precision != torch.BFloat16 {
-			return usagef("--precision: %q; float32, bfloat16 or float32,bfloat16", word)
-		}
-		job.Precisions = append(job.Precisions, precision)
+	if job.Precisions, err = benchPrecisions(c); err != nil {
+		return err
 	}
 
-	table := benchTable{c: c, peer: job.Peer}
+	table := benchTable{tableWriter: tableWriter{out: c.App.Writer, markdown: c.Bool("markdown")}, peer: job.Peer}
 	if !c.Bool("json") {
-		table.head()
+		table.head(table.own(benchColumns))
 	}
 	var results []run.BenchResult
 	err = run.Bench(c.Context, job, func(r run.BenchResult) {
@@ -117,41 +114,37 @@ func bench(c *cli.Context, work run.BenchWork) error {
 	}{schemaVersion, results})
 }
 
-// benchTable prints results as they come.
-type benchTable struct {
-	c    *cli.Context
-	peer bool
+// tableWriter prints a table line by line, for a terminal or a Markdown page.
+type tableWriter struct {
+	out      io.Writer
+	markdown bool
 }
 
-var benchColumns = []string{"network", "precision", "images/s", "spread", "peer", "spread", "ratio", "95 % interval", "cpu ratio", "peak MB", "peer MB"}
-
-func (t benchTable) line(cells []string) {
-	if !t.peer {
-		cells = append(append([]string{}, cells[:4]...), cells[9])
-	}
-	if t.c.Bool("markdown") {
-		fmt.Fprintf(t.c.App.Writer, "| %s |\n", strings.Join(cells, " | "))
+func (t tableWriter) line(cells []string) {
+	if t.markdown {
+		fmt.Fprintf(t.out, "| %s |\n", strings.Join(cells, " | "))
 		return
 	}
 	for i, cell := range cells {
-		switch i {
-		case 0:
-			fmt.Fprintf(t.c.App.Writer, "%-30s", cell)
-		case 1:
-			fmt.Fprintf(t.c.App.Writer, " %-9s", cell)
-		case 7:
-			fmt.Fprintf(t.c.App.Writer, " %16s", cell)
+		switch {
+		case i == 0:
+			fmt.Fprintf(t.out, "%-30s", cell)
+		case i == 1:
+			fmt.Fprintf(t.out, " %-9s", cell)
+		case strings.Contains(cell, " to ") || strings.Contains(cell, "interval"):
+			fmt.Fprintf(t.out, " %16s", cell)
 		default:
-			fmt.Fprintf(t.c.App.Writer, " %9s", cell)
+			fmt.Fprintf(t.out, " %9s", cell)
 		}
 	}
-	fmt.Fprintln(t.c.App.Writer)
+	fmt.Fprintln(t.out)
 }
 
-func (t benchTable) head() {
-	t.line(benchColumns)
-	if t.c.Bool("markdown") {
-		rule := make([]string, len(benchColumns))
+// head prints the names of the columns.
+func (t tableWriter) head(columns []string) {
+	t.line(columns)
+	if t.markdown {
+		rule := make([]string, len(columns))
 		for i := range rule {
 			rule[i] = "---:"
 		}
@@ -160,14 +153,30 @@ func (t benchTable) head() {
 	}
 }
 
+// benchTable prints results as they come.
+type benchTable struct {
+	tableWriter
+	peer bool
+}
+
+var benchColumns = []string{"network", "precision", "images/s", "spread", "peer", "spread", "ratio", "95 % interval", "cpu ratio", "peak MB", "peer MB"}
+
+// own leaves the peer's cells out where there is none.
+func (t benchTable) own(cells []string) []string {
+	if t.peer {
+		return cells
+	}
+	return append(append([]string{}, cells[:4]...), cells[9])
+}
+
 func (t benchTable) row(r run.BenchResult) {
 	percent := func(x float64) string { return fmt.Sprintf("%.0f %%", 100*x) }
-	t.line([]string{
+	t.line(t.own([]string{
 		r.Model, r.Precision, fmt.Sprintf("%.2f", r.ImagesPerSecond), percent(r.Spread),
 		fmt.Sprintf("%.2f", r.PeerPerSecond), percent(r.PeerSpread),
 		fmt.Sprintf("%.3f", r.Ratio), fmt.Sprintf("%.3f to %.3f", r.RatioLo, r.RatioHi), fmt.Sprintf("%.3f", r.CPURatio),
 		fmt.Sprintf("%.0f", r.PeakMB), fmt.Sprintf("%.0f", r.PeerMB),
-	})
+	}))
 }
 
 // foot prints the geometric means over the networks.

@@ -340,7 +340,7 @@ func medianInterval(values []float64) (lo, hi float64) {
 	return sorted[k-1], sorted[n-k]
 }
 
-// peer is scripts/peers/attack.py waiting for its next turn.
+// peer is a script of scripts/peers waiting for its next turn.
 type peer struct {
 	cmd    *exec.Cmd
 	input  io.WriteCloser
@@ -349,16 +349,21 @@ type peer struct {
 }
 
 func (job BenchJob) startPeer(ctx context.Context, name string) (*peer, error) {
-	python := filepath.Join(job.Home, "third_party", "peers", "bin", "python")
-	if _, err := os.Stat(python); err != nil {
-		return nil, fmt.Errorf("%w: no peer environment at %s; \"scripts/setup.sh peers\" makes it", ErrEnvironment, python)
-	}
 	m, err := zoo.ReadManifest(filepath.Join(job.Dir, name+".pt"))
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, python, script(job.Home, "peers/attack.py"), "--model", name, "--work", string(job.Work),
+	return startPeer(ctx, job.Home, "attack.py", "--model", name, "--work", string(job.Work),
 		"--size", strconv.Itoa(m.InputSize[1]), "--batch", strconv.Itoa(job.Batch), "--threads", strconv.Itoa(job.Threads))
+}
+
+// startPeer starts scripts/peers/NAME in the peers' environment and waits until it is ready.
+func startPeer(ctx context.Context, home, name string, args ...string) (*peer, error) {
+	python := filepath.Join(home, "third_party", "peers", "bin", "python")
+	if _, err := os.Stat(python); err != nil {
+		return nil, fmt.Errorf("%w: no peer environment at %s; \"scripts/setup.sh peers\" makes it", ErrEnvironment, python)
+	}
+	cmd := exec.CommandContext(ctx, python, append([]string{script(home, "peers/"+name)}, args...)...)
 	cmd.Stderr = os.Stderr
 	input, err := cmd.StdinPipe()
 	if err != nil {
@@ -381,14 +386,23 @@ func (job BenchJob) startPeer(ctx context.Context, name string) (*peer, error) {
 
 // turn implements contender.
 func (p *peer) turn(_ context.Context, steps int) (turn, error) {
-	if _, err := fmt.Fprintln(p.input, steps); err != nil {
-		return turn{}, err
-	}
-	var t turn
-	var kib float64
-	_, err := fmt.Fscanln(p.lines, &t.wall, &t.cpu, &kib)
-	p.peakMB = kib * 1024 / 1e6
+	t, _, err := p.do(steps, false)
 	return t, err
+}
+
+// do has the peer repeat its work. A peer that trains also says the loss of its last update.
+func (p *peer) do(steps int, trains bool) (t turn, loss float64, err error) {
+	if _, err := fmt.Fprintln(p.input, steps); err != nil {
+		return turn{}, 0, err
+	}
+	var kib float64
+	answer := []any{&t.wall, &t.cpu, &kib}
+	if trains {
+		answer = append(answer, &loss)
+	}
+	_, err = fmt.Fscanln(p.lines, answer...)
+	p.peakMB = kib * 1024 / 1e6
+	return t, loss, err
 }
 
 func (p *peer) stop() {
