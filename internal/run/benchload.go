@@ -41,7 +41,7 @@ type LoadResult struct {
 	Ratio  float64 `json:"ratio,omitempty"`
 	RatioA float64 `json:"ratio_ci_lo,omitempty"` // 95 % interval of the median
 	RatioB float64 `json:"ratio_ci_hi,omitempty"`
-	// Equal says whether both gave the same bytes; nil without a peer.
+	// Equal says whether both gave the same bytes; nil without a peer, and where random numbers decide on them.
 	Equal *bool `json:"equal_bytes,omitempty"`
 }
 
@@ -51,10 +51,12 @@ const (
 	shortSide               = 248 // 224 / 0.9, the zoo's most frequent one but for 256
 )
 
-// loadTask is one kind of work on one photograph; the result is valid until the next call.
+// loadTask is one kind of work on one photograph, whose result is valid until the next call; or, for training, on all of
+// them, differently each time.
 type loadTask struct {
 	name, interpolation string
 	do                  func(i int) (codec.Image, error)
+	all                 func(ctx context.Context) error
 }
 
 // Run measures every task and hands over each result as it is there.
@@ -67,6 +69,12 @@ func (b LoadBench) Run(ctx context.Context, report func(LoadResult)) error {
 	if err != nil {
 		return err
 	}
+	training, err := newTrainingLoad(photos)
+	if err != nil {
+		return err
+	}
+	defer training.close()
+	tasks = append(tasks, training.tasks()...)
 	var other *loadPeer
 	if b.Peer {
 		if other, err = b.startPeer(ctx, photos); err != nil {
@@ -92,7 +100,7 @@ func (b LoadBench) measure(ctx context.Context, t loadTask, other *loadPeer) (Lo
 		if err := ctx.Err(); err != nil {
 			return result, err
 		}
-		seconds, err := t.seconds(b.Images)
+		seconds, err := t.seconds(ctx, b.Images)
 		if err != nil {
 			return result, err
 		}
@@ -102,7 +110,7 @@ func (b LoadBench) measure(ctx context.Context, t loadTask, other *loadPeer) (Lo
 			if peerSeconds, digest, err = other.do(t); err != nil {
 				return result, err
 			}
-			if round == 0 {
+			if round == 0 && t.all == nil {
 				own, err := t.digest(b.Images)
 				if err != nil {
 					return result, err
@@ -121,7 +129,10 @@ func (b LoadBench) measure(ctx context.Context, t loadTask, other *loadPeer) (Lo
 	result.ImagesPerSecond = float64(b.Images) / median(ours)
 	if other != nil {
 		result.PeerPerSecond = float64(b.Images) / median(theirs)
-		result.Ratio, result.Equal = median(ratios), &equal
+		result.Ratio = median(ratios)
+		if t.all == nil {
+			result.Equal = &equal
+		}
 		result.RatioA, result.RatioB = medianInterval(ratios)
 	}
 	return result, nil
@@ -129,8 +140,12 @@ func (b LoadBench) measure(ctx context.Context, t loadTask, other *loadPeer) (Lo
 
 // seconds is the processor time of the task on n photographs. Other programs on the machine disturb it less than the time
 // of day.
-func (t loadTask) seconds(n int) (float64, error) {
+func (t loadTask) seconds(ctx context.Context, n int) (float64, error) {
 	started := processorTime()
+	if t.all != nil {
+		err := t.all(ctx)
+		return processorTime() - started, err
+	}
 	for i := range n {
 		if _, err := t.do(i); err != nil {
 			return 0, err
@@ -165,7 +180,7 @@ func loadTasks(photos [][]byte) ([]loadTask, error) {
 		m.Pixels = bytes.Clone(m.Pixels)
 		decoded[i] = m
 	}
-	tasks := []loadTask{{"decode", "", decode}}
+	tasks := []loadTask{{name: "decode", do: decode}}
 	small := codec.NewImage(shortSide*photoWidth/photoHeight, shortSide)
 	for _, filter := range []codec.Filter{codec.Bilinear, codec.Bicubic} {
 		transform, err := data.NewEvalTransform(224, 0.875, filter.String())
@@ -178,15 +193,15 @@ func loadTasks(photos [][]byte) ([]loadTask, error) {
 			return small, resizer.Resize(small, m, small.Width, small.Height, 0, 0, filter)
 		}
 		tasks = append(tasks,
-			loadTask{"resize", filter.String(), func(i int) (codec.Image, error) { return resize(decoded[i]) }},
-			loadTask{"load", filter.String(), func(i int) (codec.Image, error) {
+			loadTask{name: "resize", interpolation: filter.String(), do: func(i int) (codec.Image, error) { return resize(decoded[i]) }},
+			loadTask{name: "load", interpolation: filter.String(), do: func(i int) (codec.Image, error) {
 				m, err := decode(i)
 				if err != nil {
 					return m, err
 				}
 				return resize(m)
 			}},
-			loadTask{"transform", filter.String(), func(i int) (codec.Image, error) {
+			loadTask{name: "transform", interpolation: filter.String(), do: func(i int) (codec.Image, error) {
 				m, err := decode(i)
 				if err != nil {
 					return m, err

@@ -7,6 +7,8 @@ import (
 	"sat/internal/data"
 	"sat/internal/data/augment"
 	"sat/internal/data/codec"
+	"sat/torch"
+	"sat/zoo"
 )
 
 // validateAugmentation reports what has no meaning in the part of the recipe that changes images.
@@ -43,6 +45,24 @@ func (r Recipe) validateAugmentation() (errs []error) {
 }
 
 func (r Recipe) crops() bool { return r.CropScale != [2]float64{} }
+
+// Stream returns the training batches of one epoch of images as the recipe asks for them, for a network that takes height x
+// width pixels. mean, the network's, colours what geometric augmentation uncovers. Seed, Epoch, Workers and Skip are left to set.
+func (r Recipe) Stream(images data.Images, height, width int, mean []float32) (data.Stream, error) {
+	a, err := r.augmentation(mean)
+	return data.Stream{Images: images, Height: height, Width: width, Batch: r.Batch, Repeats: r.RepeatedAug, Augment: a}, err
+}
+
+// Pixels makes a batch of Stream the tensor [N,3,H,W] in [0,1] of the epoch's first update, with its random erasing: what a run
+// does before it mixes and normalises. It is for measuring.
+func (r Recipe) Pixels(s *torch.Scope, batch data.Batch, height, width int, mean, std []float32, epoch int) (torch.Tensor, error) {
+	t := session{Job: Job{Recipe: r}, manifest: &zoo.Manifest{InputSize: [3]int{codec.Channels, height, width}, Mean: mean, Std: std}}
+	x := t.input(s, batch.Images, len(batch.Labels))
+	if err := s.Err(); err != nil {
+		return x, err
+	}
+	return x, t.erase(s, x, epoch, 0)
+}
 
 // augmentation is what the recipe does to single images before they become tensors. mean colours what geometry uncovers.
 func (r Recipe) augmentation(mean []float32) (data.Augment, error) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The peer of `sat bench load`: torchvision's JPEG decoder, Pillow's resize and timm's evaluation transform, on one core.
+"""The peer of `sat bench load`: torchvision's JPEG decoder, Pillow's resize and timm's transforms, on one core.
 
     python scripts/peers/load.py FOLDER
 
@@ -11,6 +11,10 @@ its own measurements with these and compare the results.
     resize     Pillow's resize of decoded images to a short side of 248 pixels
     load       decode_jpeg, then that resize
     transform  timm's evaluation transform for 224 pixels, crop 0.875, of the decoded image, which Pillow decodes; uint8
+    train      timm's random resized crop to 224 pixels and flip of the image that Pillow decodes; uint8
+    deit       the same with RandAugment rand-m9-mstd0.5-inc1, then float, normalised, with random erasing
+
+The last two change with every call, so their digest means nothing.
 """
 import hashlib
 import io
@@ -24,7 +28,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 from PIL import Image
-from timm.data.transforms_factory import transforms_imagenet_eval
+from timm.data.transforms_factory import transforms_imagenet_eval, transforms_imagenet_train
 from torchvision.io import ImageReadMode, decode_jpeg
 
 SHORT = 248
@@ -44,6 +48,13 @@ def main():
     images = [Image.open(io.BytesIO(c)).convert("RGB") for c in contents]
     transforms = {name: transforms_imagenet_eval(224, crop_pct=0.875, interpolation=name, use_prefetcher=True) for name in FILTERS}
 
+    train = {name: transforms_imagenet_train(224, color_jitter=None, interpolation=name, use_prefetcher=True) for name in FILTERS}
+    deit = {name: transforms_imagenet_train(224, color_jitter=None, auto_augment="rand-m9-mstd0.5-inc1", interpolation=name, re_prob=0.25,
+                                            re_mode="pixel", re_count=1) for name in FILTERS}
+
+    def pillow(i):
+        return Image.open(io.BytesIO(contents[i])).convert("RGB")
+
     def decode(i):
         return decode_jpeg(tensors[i], mode=ImageReadMode.RGB)
 
@@ -54,9 +65,11 @@ def main():
         "decode": lambda i, _: decode(i),
         "resize": lambda i, name: resize(images[i], name),
         "load": load,
-        "transform": lambda i, name: transforms[name](Image.open(io.BytesIO(contents[i])).convert("RGB")),
+        "transform": lambda i, name: transforms[name](pillow(i)),
+        "train": lambda i, name: train[name](pillow(i)),
+        "deit": lambda i, name: deit[name](pillow(i)),
     }
-    channels_first = {"decode", "transform"}
+    channels_first = {"decode", "transform", "train", "deit"}
     print("ready", flush=True)
     for line in sys.stdin:
         task, filter_name = line.split()
