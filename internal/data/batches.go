@@ -176,31 +176,34 @@ func (r *renderer) random(stream string, position int) *rng.Stream {
 
 // render writes image number index, at a position of the epoch, to dst.
 func (r *renderer) render(dst []uint8, index, position int) error {
-	m, err := r.reader.Image(index)
-	if err != nil {
-		return err
-	}
 	a := r.Augment
 	out := codec.Image{Pixels: dst, Width: r.Width, Height: r.Height, Stride: r.Width * codec.Channels}
 	dy, dx, flip := a.draw(r.Seed, r.Epoch, position)
-	switch {
-	case a.Crop != nil:
+	if a.Crop != nil {
 		s := r.random("crop", position)
-		c := a.Crop.Draw(s, m.Width, m.Height)
+		m, err := readPart(r.reader, index, func(width, height int) codec.Rect { return a.Crop.Draw(s, width, height) })
+		if err != nil {
+			return err
+		}
 		filter := a.Filter
 		if a.RandomFilter {
 			filter = codec.Filter(s.IntN(2))
 		}
-		if err := r.resizer.Resize(out, m.Crop(c.Left, c.Top, c.Width, c.Height), r.Width, r.Height, 0, 0, filter); err != nil {
+		if err := r.resizer.Resize(out, m, r.Width, r.Height, 0, 0, filter); err != nil {
 			return fmt.Errorf("image %s: %w", r.Images.ID(index), err)
 		}
 		if flip {
 			mirror(out)
 		}
-	case m.Width != r.Width || m.Height != r.Height:
-		return fmt.Errorf("image %s is %dx%d, the network takes %dx%d: train with random crops, which resize", r.Images.ID(index),
-			m.Width, m.Height, r.Width, r.Height)
-	default:
+	} else {
+		m, err := r.reader.Image(index)
+		if err != nil {
+			return err
+		}
+		if m.Width != r.Width || m.Height != r.Height {
+			return fmt.Errorf("image %s is %dx%d, the network takes %dx%d: train with random crops, which resize", r.Images.ID(index),
+				m.Width, m.Height, r.Width, r.Height)
+		}
 		place(out, m, dy, dx, flip)
 	}
 	if a.Policy != nil {

@@ -24,6 +24,25 @@ type ImageReader interface {
 	Close()
 }
 
+// A partReader can do with less than the whole image.
+type partReader interface {
+	// Part returns the part of an image that choose wants, valid until the next call.
+	Part(i int, choose codec.Choose) (codec.Image, error)
+}
+
+// readPart returns the part of image i that choose wants.
+func readPart(r ImageReader, i int, choose codec.Choose) (codec.Image, error) {
+	if p, ok := r.(partReader); ok {
+		return p.Part(i, choose)
+	}
+	m, err := r.Image(i)
+	if err != nil {
+		return m, err
+	}
+	c := choose(m.Width, m.Height)
+	return m.Crop(c.Left, c.Top, c.Width, c.Height), nil
+}
+
 // The images of a Set, which must be bytes.
 func (s *Set) Len() int            { return s.N }
 func (s *Set) Label(i int) int64   { return s.Labels[i] }
@@ -56,9 +75,12 @@ type folderReader struct {
 	decoder codec.Decoder
 }
 
-func (r *folderReader) Image(i int) (codec.Image, error) {
+func (r *folderReader) Image(i int) (codec.Image, error) { return r.Part(i, nil) }
+
+// Part implements partReader.
+func (r *folderReader) Part(i int, choose codec.Choose) (codec.Image, error) {
 	sample := &r.folder.Samples[i]
-	m, _, err := sample.decode(&r.file, &r.decoder)
+	m, _, err := sample.decode(&r.file, &r.decoder, choose)
 	if err != nil {
 		return codec.Image{}, fmt.Errorf("image %s: %w", sample.Where(), err)
 	}

@@ -156,7 +156,7 @@ type worker struct {
 func newWorker(transforms int) *worker { return &worker{resizers: make([]codec.Resizer, transforms)} }
 
 func (w *worker) render(s *Sample, transforms []EvalTransform, dst [][]byte) rendered {
-	m, undecodable, err := s.decode(&w.file, &w.decoder)
+	m, undecodable, err := s.decode(&w.file, &w.decoder, nil)
 	if err != nil {
 		return rendered{err: err, undecodable: undecodable}
 	}
@@ -171,16 +171,26 @@ func (w *worker) render(s *Sample, transforms []EvalTransform, dst [][]byte) ren
 	return r
 }
 
-// decode returns the sample's pixels, which are valid until buffer or decoder is used again. An error is undecodable if it
+// decode returns the sample's pixels, those of the part that choose wants where it is not nil. They are valid until buffer or
+// decoder is used again. An error is undecodable if it
 // lies in the content: reading it went well, and so would decoding another.
-func (s *Sample) decode(buffer *[]byte, decoder *codec.Decoder) (m codec.Image, undecodable bool, err error) {
+func (s *Sample) decode(buffer *[]byte, decoder *codec.Decoder, choose codec.Choose) (m codec.Image, undecodable bool, err error) {
 	if *buffer, err = s.read(*buffer); err != nil {
 		return m, false, err
 	}
 	if s.part.width > 0 {
-		return codec.Image{Pixels: *buffer, Width: s.part.width, Height: s.part.height, Stride: s.part.width * codec.Channels}, false, nil
+		m = codec.Image{Pixels: *buffer, Width: s.part.width, Height: s.part.height, Stride: s.part.width * codec.Channels}
+		if choose != nil {
+			c := choose(m.Width, m.Height)
+			m = m.Crop(c.Left, c.Top, c.Width, c.Height)
+		}
+		return m, false, nil
 	}
-	m, err = decoder.Decode(*buffer)
+	if choose == nil {
+		m, err = decoder.Decode(*buffer)
+	} else {
+		m, err = decoder.DecodePart(*buffer, choose)
+	}
 	return m, err != nil && !errors.Is(err, codec.ErrUnavailable), err
 }
 

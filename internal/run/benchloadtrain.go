@@ -34,7 +34,10 @@ type memoryReader struct {
 }
 
 func (r *memoryReader) Image(i int) (codec.Image, error) { return r.decoder.Decode(r.files[i]) }
-func (r *memoryReader) Close()                           { r.decoder.Close() }
+func (r *memoryReader) Part(i int, choose codec.Choose) (codec.Image, error) {
+	return r.decoder.DecodePart(r.files[i], choose)
+}
+func (r *memoryReader) Close() { r.decoder.Close() }
 
 func newTrainingLoad(photos [][]byte) (*trainingLoad, error) {
 	if err := StartTorch(torch.CPU, 1); err != nil {

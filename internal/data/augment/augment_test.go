@@ -137,7 +137,7 @@ func TestCropEqualsTimm(t *testing.T) {
 		if w > c.Width || h > c.Height {
 			got = crop.centre(c.Width, c.Height)
 		}
-		if want := (Rect{c.Left, c.Top, c.CropWidth, c.CropHeight}); got != want {
+		if want := (Rect{Left: c.Left, Top: c.Top, Width: c.CropWidth, Height: c.CropHeight}); got != want {
 			t.Errorf("%dx%d, scale %v, log ratio %v: got %+v, want %+v", c.Width, c.Height, c.Scale, c.LogRatio, got, want)
 		}
 	}
@@ -168,7 +168,7 @@ func TestCutMixEqualsTimm(t *testing.T) {
 		Lambda, Share            float64
 	}](t, "cutmix.json") {
 		got := Mixing{CeilBox: true}.cut(c.Lambda, c.CY, c.CX, c.Width, c.Height)
-		want := Mix{Share: c.Share, CutMix: true, Box: Rect{c.Left, c.Top, c.Right - c.Left, c.Bottom - c.Top}}
+		want := Mix{Share: c.Share, CutMix: true, Box: Rect{Left: c.Left, Top: c.Top, Width: c.Right - c.Left, Height: c.Bottom - c.Top}}
 		if got != want {
 			t.Errorf("%dx%d, lambda %v, centre (%d,%d): got %+v, want %+v", c.Width, c.Height, c.Lambda, c.CY, c.CX, got, want)
 		}

@@ -8,7 +8,7 @@ import (
 )
 
 // Rect is a part of an image.
-type Rect struct{ Left, Top, Width, Height int }
+type Rect = codec.Rect
 
 // Crop says how a random resized crop is drawn.
 type Crop struct {

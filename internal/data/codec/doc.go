@@ -10,6 +10,9 @@
 // ends before its end marker is an error in the library's own words, as in Pillow; what the library only warns about
 // (bytes between markers, damaged entropy data that it papers over) is decoded and counted.
 //
+// Decoder.DecodePart transforms only the blocks that a crop needs and one around them, whose samples the chroma of the crop's
+// edges is enlarged from: the same bytes for less work, since training crops half an image away on average.
+//
 // # PNG
 //
 // The standard library's decoder, with Pillow's reading of the colour types: grey is replicated, alpha is dropped

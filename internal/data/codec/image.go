@@ -51,6 +51,20 @@ func (m Image) Crop(left, top, width, height int) Image {
 	return Image{Pixels: m.Pixels[start:end], Width: width, Height: height, Stride: m.Stride}
 }
 
+// Rect is a part of an image.
+type Rect struct{ Left, Top, Width, Height int }
+
+// in reports a part that is empty or reaches beyond an image of width x height pixels.
+func (r Rect) in(width, height int) error {
+	if r.Left < 0 || r.Top < 0 || r.Width <= 0 || r.Height <= 0 || r.Left > width-r.Width || r.Top > height-r.Height {
+		return fmt.Errorf("%dx%d pixels at (%d, %d) are not a part of a %dx%d image", r.Width, r.Height, r.Left, r.Top, width, height)
+	}
+	return nil
+}
+
+// Choose says which part of a width x height image is wanted.
+type Choose func(width, height int) Rect
+
 // check reports an image whose fields contradict each other.
 func (m Image) check() error {
 	if m.Width <= 0 || m.Height <= 0 {
@@ -81,13 +95,30 @@ func (d *Decoder) Close() {
 
 // Decode returns the image in data. The format is chosen by the first bytes, never by a file name: ImageNet holds a
 // PNG named .JPEG. The pixels are valid until the next call. Data in an unknown format is ErrFormat.
-func (d *Decoder) Decode(data []byte) (Image, error) {
+func (d *Decoder) Decode(data []byte) (Image, error) { return d.decode(data, nil) }
+
+// DecodePart returns the part of the image that choose, which is called once, wants: the pixels that a crop of Decode's has.
+// Of a JPEG only the blocks that the part needs are transformed, and what follows them in the file is not looked at, so that
+// damage there goes unnoticed; that the file ends where it should is checked.
+func (d *Decoder) DecodePart(data []byte, choose Choose) (Image, error) {
+	return d.decode(data, choose)
+}
+
+func (d *Decoder) decode(data []byte, choose Choose) (Image, error) {
 	d.warnings, d.warning = 0, ""
 	switch {
 	case bytes.HasPrefix(data, []byte("\xff\xd8\xff")):
-		return d.decodeJPEG(data)
+		return d.decodeJPEG(data, choose)
 	case bytes.HasPrefix(data, []byte(pngSignature)):
-		return d.decodePNG(data)
+		m, err := d.decodePNG(data)
+		if err != nil || choose == nil {
+			return m, err
+		}
+		part := choose(m.Width, m.Height)
+		if err := part.in(m.Width, m.Height); err != nil {
+			return Image{}, err
+		}
+		return m.Crop(part.Left, part.Top, part.Width, part.Height), nil
 	case len(data) == 0:
 		return Image{}, errors.New("the file is empty")
 	}
@@ -95,6 +126,12 @@ func (d *Decoder) Decode(data []byte) (Image, error) {
 		return Image{}, fmt.Errorf("%w: this is %s; convert it first", ErrFormat, name)
 	}
 	return Image{}, ErrFormat
+}
+
+// endsWithMarker reports whether a JPEG file ends with its end marker, followed by a few bytes at most.
+func endsWithMarker(data []byte) bool {
+	const few = 16
+	return bytes.Contains(data[max(0, len(data)-few):], []byte("\xff\xd9"))
 }
 
 // Warnings returns how often the library warned about the last image, and its last warning.

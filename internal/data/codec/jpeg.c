@@ -117,6 +117,57 @@ int sat_jpeg_read(sat_jpeg *jpeg, uint8_t *out, size_t stride) {
   return 0;
 }
 
+int sat_jpeg_columns(sat_jpeg *jpeg, int *left, int *width) {
+  struct jpeg_decompress_struct *info = &jpeg->info;
+  if (setjmp(jpeg->failed)) {
+    jpeg_abort_decompress(info);
+    return -1;
+  }
+  info->out_color_space = JCS_RGB;
+  jpeg_start_decompress(info);
+  /* Chroma is enlarged from neighbours, which the first and last columns of a crop lack: one block more on each side. The
+   * library moves the left end down to the start of a block. */
+  JDIMENSION margin = DCTSIZE * info->max_h_samp_factor;
+  JDIMENSION from = (JDIMENSION)*left < margin ? 0 : *left - margin;
+  JDIMENSION to = *left + *width + margin;
+  if (to > info->output_width) to = info->output_width;
+  JDIMENSION columns = to - from;
+  if (columns < info->output_width) jpeg_crop_scanline(info, &from, &columns);
+  *left = from;
+  *width = columns;
+  return 0;
+}
+
+int sat_jpeg_rows(sat_jpeg *jpeg, uint8_t *out, size_t stride, int top, int rows) {
+  struct jpeg_decompress_struct *info = &jpeg->info;
+  if (setjmp(jpeg->failed)) {
+    jpeg_abort_decompress(info);
+    return -1;
+  }
+  /* Likewise the rows above. They are decoded to the place of the first one. */
+  int margin = 2 * DCTSIZE * info->max_v_samp_factor;
+  if (top > margin) jpeg_skip_scanlines(info, top - margin);
+  JSAMPROW row = out;
+  while (info->output_scanline < (JDIMENSION)top) jpeg_read_scanlines(info, &row, 1);
+  JDIMENSION end = top + rows;
+  while (info->output_scanline < end) {
+    JSAMPROW lines[16];
+    JDIMENSION y = info->output_scanline - top, count = 0;
+    for (; count < 16 && y + count < (JDIMENSION)rows; count++) lines[count] = out + (y + count) * stride;
+    jpeg_read_scanlines(info, lines, count);
+  }
+  if (end == info->output_height) {
+    jpeg_finish_decompress(info);
+  } else {
+    jpeg_abort_decompress(info); /* the rest of the file is not read */
+  }
+  return 0;
+}
+
+int sat_jpeg_is_cmyk(const sat_jpeg *jpeg) {
+  return jpeg->info.jpeg_color_space == JCS_CMYK || jpeg->info.jpeg_color_space == JCS_YCCK;
+}
+
 void sat_jpeg_abort(sat_jpeg *jpeg) { jpeg_abort_decompress(&jpeg->info); }
 
 const char *sat_jpeg_message(const sat_jpeg *jpeg) { return jpeg->message; }

@@ -6,4 +6,4 @@ type jpegDecoder struct{}
 
 func (*jpegDecoder) close() {}
 
-func (*Decoder) decodeJPEG([]byte) (Image, error) { return Image{}, ErrUnavailable }
+func (*Decoder) decodeJPEG([]byte, Choose) (Image, error) { return Image{}, ErrUnavailable }
