@@ -160,6 +160,9 @@ func TestScaleGradSeesOverflow(t *testing.T) {
 		if finite, err := m.ScaleGrad(math.MaxFloat64); finite || err != nil {
 			t.Errorf("finite %v, %v after an overflow", finite, err)
 		}
+		if finite, err := m.ScaleGrad(0); finite || err != nil { // infinity times zero
+			t.Errorf("finite %v, %v with NaN", finite, err)
+		}
 		return nil
 	})
 }

@@ -3,12 +3,16 @@
 
 #include <ATen/autocast_mode.h>
 #include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/binary_cross_entropy_with_logits.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/kl_div.h>
 #include <ATen/ops/log_softmax.h>
+#include <ATen/ops/stack.h>
 #include <torch/csrc/autograd/autograd.h>
+
+#include <limits>
 
 #include "module.hpp"
 
@@ -104,12 +108,17 @@ st_error st_module_scale_grad(st_module* m, double factor, int32_t* finite) {
     require(finite != nullptr, "null result");
     std::vector<at::Tensor> grads;
     for (const auto& [name, p] : module_of(m).parameters) {
-      if (p.grad().defined()) grads.push_back(p.grad());
+      if (p.grad().defined() && p.grad().numel() > 0) grads.push_back(p.grad());
     }
-    if (!grads.empty()) at::_foreach_mul_(grads, factor);
-    bool ok = true;
-    for (const at::Tensor& g : grads) ok = ok && at::isfinite(g).all().item().toBool();
-    *finite = ok ? 1 : 0;
+    *finite = 1;
+    if (grads.empty()) return;
+    at::_foreach_mul_(grads, factor);
+    // The largest absolute values, NaN among them, are read back together: one wait for the device and not one per tensor.
+    std::vector<at::Tensor> largest;
+    for (const at::Tensor& g : at::_foreach_norm(grads, std::numeric_limits<double>::infinity())) {
+      largest.push_back(g.to(at::kFloat));
+    }
+    *finite = at::isfinite(at::stack(largest)).all().item().toBool() ? 1 : 0;
   });
 }
 
