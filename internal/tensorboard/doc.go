@@ -15,8 +15,8 @@
 //
 // No library for this is kept up in Go; the format has not changed since 2015.
 //
-// Append and Cut make a file that survives interruptions: Cut shortens a file to the events up to a step, also when the
-// program was killed in the middle of a record, and whoever resumes at that step appends what comes after.
+// Append and Cut make a file that survives interruptions: Cut shortens a file to the events before some point, also when the
+// program was killed in the middle of a record, and whoever resumes there appends what comes after.
 //
 // Not here: histograms, images, text, and reading beyond what Cut needs.
 package tensorboard

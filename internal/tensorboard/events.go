@@ -56,14 +56,17 @@ func Append(path string, events ...Event) (err error) {
 	return err
 }
 
-// Cut removes from the file at path what begins with the first event after a step or the first record that is not whole. It
-// is not an error if there is no file. A file that is no event file at all is refused.
-func Cut(path string, step int64) error {
+// Cut removes from the file at path what begins with the first event that keep does not want or the first record that is not
+// whole. It is not an error if there is no file. A file that is no event file at all is refused.
+func Cut(path string, keep func(Event) bool) error {
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return err
+	}
+	if !isVersion(content) {
+		return fmt.Errorf("%s is not an event file of TensorBoard; move it away", path)
 	}
 	kept := 0
 	for kept < len(content) {
@@ -71,17 +74,14 @@ func Cut(path string, step int64) error {
 		if !ok {
 			break
 		}
-		at, err := stepOf(data)
+		event, err := unmarshal(data)
 		if err != nil {
 			return fmt.Errorf("events in %s, byte %d: %w", path, kept, err)
 		}
-		if at > step {
+		if kept > 0 && !keep(event) { // the first one is the version
 			break
 		}
 		kept += size
-	}
-	if kept == 0 && len(content) > 0 && step >= 0 && !isVersion(content) {
-		return fmt.Errorf("%s is not an event file of TensorBoard; move it away", path)
 	}
 	if kept == len(content) {
 		return nil
@@ -164,44 +164,78 @@ func appendBytes(out []byte, field byte, data []byte) []byte {
 	return append(out, data...)
 }
 
-// stepOf reads the step of an event, 0 where it has none.
-func stepOf(event []byte) (int64, error) {
-	for len(event) > 0 {
-		key, n := binary.Uvarint(event)
+// unmarshal is the inverse of marshal. It skips fields that it does not know.
+func unmarshal(data []byte) (e Event, err error) {
+	err = fields(data, func(field, number uint64, content []byte) error {
+		switch field {
+		case 1<<3 | wireDouble:
+			e.Seconds = math.Float64frombits(number)
+		case 2<<3 | wireVarint:
+			e.Step = int64(number)
+		case 5<<3 | wireBytes:
+			return fields(content, func(field, _ uint64, content []byte) error {
+				if field != 1<<3|wireBytes {
+					return nil
+				}
+				e.Values = append(e.Values, Value{})
+				return fields(content, func(field, number uint64, content []byte) error {
+					last := &e.Values[len(e.Values)-1]
+					switch field {
+					case 1<<3 | wireBytes:
+						last.Tag = string(content)
+					case 2<<3 | wireFloat:
+						last.Scalar = math.Float32frombits(uint32(number))
+					}
+					return nil
+				})
+			})
+		}
+		return nil
+	})
+	return e, err
+}
+
+// fields calls do for every field of a message with its number and wire type, and its content as a number or as bytes.
+func fields(message []byte, do func(field, number uint64, content []byte) error) error {
+	for len(message) > 0 {
+		field, n := binary.Uvarint(message)
 		if n <= 0 {
-			return 0, errDamaged
+			return errDamaged
 		}
-		event = event[n:]
-		size := uint64(0)
-		switch key & 7 {
-		case wireVarint:
-			v, n := binary.Uvarint(event)
-			if n <= 0 {
-				return 0, errDamaged
+		message = message[n:]
+		var number uint64
+		var content []byte
+		switch field & 7 {
+		case wireVarint, wireBytes:
+			if number, n = binary.Uvarint(message); n <= 0 {
+				return errDamaged
 			}
-			if key>>3 == 2 {
-				return int64(v), nil
+			message = message[n:]
+			if field&7 == wireVarint {
+				break
 			}
-			size = uint64(n)
+			if number > uint64(len(message)) {
+				return errDamaged
+			}
+			content, message = message[:number], message[number:]
 		case wireDouble:
-			size = 8
-		case wireFloat:
-			size = 4
-		case wireBytes:
-			length, n := binary.Uvarint(event)
-			if n <= 0 {
-				return 0, errDamaged
+			if len(message) < 8 {
+				return errDamaged
 			}
-			event, size = event[n:], length
+			number, message = binary.LittleEndian.Uint64(message), message[8:]
+		case wireFloat:
+			if len(message) < 4 {
+				return errDamaged
+			}
+			number, message = uint64(binary.LittleEndian.Uint32(message)), message[4:]
 		default:
-			return 0, errDamaged
+			return errDamaged
 		}
-		if size > uint64(len(event)) {
-			return 0, errDamaged
+		if err := do(field, number, content); err != nil {
+			return err
 		}
-		event = event[size:]
 	}
-	return 0, nil
+	return nil
 }
 
 var errDamaged = errors.New("the event is damaged")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -76,6 +77,30 @@ func TestBytesEqualTensorBoard(t *testing.T) {
 	}
 }
 
+func upTo(step int64) func(Event) bool { return func(e Event) bool { return e.Step <= step } }
+
+func TestUnmarshal(t *testing.T) {
+	want, file := golden(t)
+	var got []Event
+	for len(file) > 0 {
+		data, size, ok := record(file)
+		if !ok {
+			t.Fatalf("%d bytes left that are no record", len(file))
+		}
+		e, err := unmarshal(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, file = append(got, e), file[size:]
+	}
+	if got[0].Step != 0 || got[0].Values != nil {
+		t.Errorf("the version has step %d and values %v", got[0].Step, got[0].Values)
+	}
+	if !reflect.DeepEqual(got[1:], want) {
+		t.Errorf("got %v, want %v", got[1:], want)
+	}
+}
+
 // A file that was cut at a step and continued has the bytes of one that was written in one go, wherever it broke off.
 func TestCutAndContinue(t *testing.T) {
 	var events []Event
@@ -94,7 +119,7 @@ func TestCutAndContinue(t *testing.T) {
 			if err := os.WriteFile(path, want[:broken], 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if err := Cut(path, step); err != nil {
+			if err := Cut(path, upTo(step)); err != nil {
 				t.Fatalf("broken at byte %d, cut at step %d: %v", broken, step, err)
 			}
 			left := read(t, path)
@@ -118,13 +143,13 @@ func TestCutAndContinue(t *testing.T) {
 
 func TestCutRefusesStrangers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
-	if err := Cut(path, 3); err != nil {
+	if err := Cut(path, upTo(3)); err != nil {
 		t.Errorf("no file: %v", err)
 	}
 	if err := os.WriteFile(path, []byte("a letter to a friend"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := Cut(path, 3); err == nil || !strings.Contains(err.Error(), "not an event file") {
+	if err := Cut(path, upTo(3)); err == nil || !strings.Contains(err.Error(), "not an event file") {
 		t.Errorf("a letter: %v", err)
 	}
 	if len(read(t, path)) == 0 {
@@ -143,7 +168,7 @@ func FuzzCut(f *testing.F) {
 		if err := os.WriteFile(path, content, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := Cut(path, step); err == nil && !bytes.HasPrefix(content, read(t, path)) {
+		if err := Cut(path, upTo(step)); err == nil && !bytes.HasPrefix(content, read(t, path)) {
 			t.Error("what is left is no beginning of what was there")
 		}
 	})
