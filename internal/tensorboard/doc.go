@@ -18,5 +18,5 @@
 // Append and Cut make a file that survives interruptions: Cut shortens a file to the events before some point, also when the
 // program was killed in the middle of a record, and whoever resumes there appends what comes after.
 //
-// Not here: histograms, images, text, and reading beyond what Cut needs.
+// Not here: histograms, images and text.
 package tensorboard

@@ -89,6 +89,30 @@ func Cut(path string, keep func(Event) bool) error {
 	return os.Truncate(path, int64(kept))
 }
 
+// Read returns the events of the file at path, but for the first one, which holds the version. Like TensorBoard it ends at a
+// record that is not whole.
+func Read(path string) ([]Event, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var events []Event
+	for first := true; ; first = false {
+		data, size, ok := record(content)
+		if !ok {
+			return events, nil
+		}
+		e, err := unmarshal(data)
+		if err != nil {
+			return nil, fmt.Errorf("events in %s: %w", path, err)
+		}
+		if !first {
+			events = append(events, e)
+		}
+		content = content[size:]
+	}
+}
+
 // isVersion reports whether content begins like the first record of a file, be it cut off.
 func isVersion(content []byte) bool {
 	first := appendRecord(nil, appendBytes(appendDouble(nil, 1, 1), 3, []byte(version)))

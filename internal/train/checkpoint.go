@@ -13,9 +13,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strconv"
 
-	"sat/internal/store"
 	"sat/torch"
 	"sat/zoo"
 )
@@ -24,7 +22,7 @@ import (
 // function of the job alone; what depends on the machine and the hour is kept apart from it.
 const (
 	CheckpointFile = "checkpoint.pt"
-	CurveFile      = "curve.csv" // epoch, lr, train_loss, val_loss, val_top1, ema_loss, ema_top1
+	CurveFile      = "curve.csv" // see curveColumns
 	SpeedFile      = "speed.csv" // epoch, images_per_second, seconds, loader_wait
 )
 
@@ -34,6 +32,10 @@ const (
 	optimizerExtra = "optimizer.bin"
 	averageExtra   = "average.bin" // with ema: the tensors of the averaged network, in the network's order
 )
+
+// Format changes with every change of what a job computes or a checkpoint holds. It is part of keys, so that no result and no
+// checkpoint of an older program is taken for one of this.
+const Format = 2
 
 func (t *session) checkpoint() string { return filepath.Join(t.Dir, CheckpointFile) }
 
@@ -57,11 +59,12 @@ func (j Job) key() (string, error) {
 		return "", fmt.Errorf("read %s: %w", j.Module, err)
 	}
 	text, err := json.Marshal(struct {
+		Format             int
 		Recipe             Recipe
 		Seed               uint64
 		Module, Train, Val string
 		Teacher            *Teacher `json:",omitempty"`
-	}{j.Recipe, j.Seed, hex.EncodeToString(sum.Sum(nil)), j.Train.Key(), j.Val.Key(), j.Teacher})
+	}{Format, j.Recipe, j.Seed, hex.EncodeToString(sum.Sum(nil)), j.Train.Key(), j.Val.Key(), j.Teacher})
 	if err != nil {
 		return "", err
 	}
@@ -210,76 +213,3 @@ func (t *session) save(s *torch.Scope) error {
 	t.saved = true
 	return nil
 }
-
-// export writes the trained network, with a manifest that says how it was trained. The weights are put into a fresh copy
-// of the network file: code that went through a checkpoint computes the same but is not written as the same bytes.
-func (t *session) export(ctx context.Context, s *torch.Scope, last Epoch) error {
-	network, manifest, err := zoo.OpenModule(ctx, s, t.Module, t.Device)
-	if err != nil {
-		return err
-	}
-	defer network.Close()
-	trained := t.module
-	if t.average != nil && t.Recipe.EMAExport {
-		trained = t.average
-	}
-	for _, info := range trained.Tensors() {
-		err := s.Step(func(s *torch.Scope) error { return network.Set(s, info.Name, trained.Get(s, info.Name)) })
-		if err != nil {
-			return err
-		}
-	}
-	run, err := json.Marshal(struct {
-		Recipe  Recipe  `json:"recipe"`
-		Images  int     `json:"images"`
-		ValLoss float64 `json:"val_loss"`
-		ValTop1 float64 `json:"val_top1"`
-		EMATop1 float64 `json:"ema_top1,omitempty"`
-	}{t.Recipe, t.Train.Len(), last.ValLoss, last.ValTop1, last.EMATop1})
-	if err != nil {
-		return err
-	}
-	manifest.Weights = zoo.Weights{Source: "trained", Seed: t.Seed, Run: string(run)}
-	if t.Name != "" {
-		manifest.Name = t.Name
-	}
-	if err := os.MkdirAll(filepath.Dir(t.Out), 0o755); err != nil {
-		return err
-	}
-	return zoo.Save(ctx, s, network, manifest, t.Out)
-}
-
-// writeCurves writes both tables from the beginning: after a kill between checkpoint and table, the checkpoint counts.
-func (t *session) writeCurves() error {
-	err := store.WriteFile(filepath.Join(t.Dir, CurveFile), func(w io.Writer) error {
-		_, err := fmt.Fprintln(w, "epoch,lr,train_loss,val_loss,val_top1,ema_loss,ema_top1")
-		for i, e := range t.state.History {
-			loss, top1, averagedLoss, averagedTop1 := "", "", "", ""
-			if e.Evaluated {
-				loss, top1 = number(e.ValLoss), number(e.ValTop1)
-				if t.average != nil {
-					averagedLoss, averagedTop1 = number(e.EMALoss), number(e.EMATop1)
-				}
-			}
-			if err == nil {
-				_, err = fmt.Fprintf(w, "%d,%s,%s,%s,%s,%s,%s\n", i+1, number(e.LR), number(e.TrainLoss), loss, top1, averagedLoss, averagedTop1)
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return store.WriteFile(filepath.Join(t.Dir, SpeedFile), func(w io.Writer) error {
-		_, err := fmt.Fprintln(w, "epoch,images_per_second,seconds,loader_wait")
-		for i, e := range t.state.History {
-			if err == nil {
-				_, err = fmt.Fprintf(w, "%d,%.1f,%.3f,%.3f\n", i+1, float64(e.Images)/e.Seconds, e.Seconds, e.Waited)
-			}
-		}
-		return err
-	})
-}
-
-// number writes v so that reading it gives v again.
-func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }

@@ -58,6 +58,8 @@ type Recipe struct {
 	Accumulate     int      `json:"accumulate"`       // parts of a batch that are computed one after the other
 	EMA            float64  `json:"ema"`              // decay of the average of the weights; 0: none
 	EMAExport      bool     `json:"ema_export"`       // keep the averaged weights rather than the last ones
+	// AverageLast, where it is not 0, makes the result the mean of the weights after each of so many last epochs.
+	AverageLast int `json:"average_last,omitempty"`
 
 	Schedule     Schedule `json:"sched"`
 	Unit         Unit     `json:"sched_unit"`
@@ -163,6 +165,8 @@ func (r Recipe) Validate() error {
 	check(r.LayerDecay > 0 && r.LayerDecay <= 1, "layer_decay is %v, want (0,1]", r.LayerDecay)
 	check(r.Accumulate >= 1 && (r.Batch == 0 || r.Batch%max(r.Accumulate, 1) == 0), "accumulate is %d, want a divisor of the batch, %d", r.Accumulate, r.Batch)
 	check(r.EMA >= 0 && r.EMA < 1, "ema is %v, want [0,1)", r.EMA)
+	check(r.AverageLast >= 0 && r.AverageLast <= max(r.Epochs, 0), "average_last is %d, want 0 to the number of epochs, %d", r.AverageLast, r.Epochs)
+	check(r.AverageLast == 0 || !r.EMAExport, "average_last and ema_export both say which weights are kept; use one of them")
 	check(r.Loss == CrossEntropy || r.Loss == BCE, "loss is %q, want %q or %q", r.Loss, CrossEntropy, BCE)
 	check(r.BCEThreshold >= 0 && r.BCEThreshold < 1, "bce_threshold is %v, want [0,1)", r.BCEThreshold)
 	check(r.BCEThreshold == 0 || r.Loss == BCE, "bce_threshold is for loss %q", BCE)

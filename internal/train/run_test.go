@@ -61,7 +61,7 @@ func job(t *testing.T, w *torch.Worker, name string) Job {
 	dir := t.TempDir()
 	return Job{
 		Module: filepath.Join("testdata", name+".pt"), Recipe: r, Seed: 5, Train: bars(44, 1), Val: bars(20, 2),
-		Dir: dir, Out: filepath.Join(dir, "out.pt"), Worker: w,
+		Dir: dir, Out: filepath.Join(dir, "out.pt"), Worker: w, Records: Records{LogEvery: 2, TensorBoard: true, KeepLast: 2, KeepBest: 1},
 	}
 }
 
@@ -93,6 +93,7 @@ func sameFiles(t *testing.T, got, want Job) {
 			t.Errorf("%s differs from that of the uninterrupted run", name)
 		}
 	}
+	sameRecords(t, got, want)
 }
 
 func TestResumedRunEqualsUninterrupted(t *testing.T) {
@@ -143,14 +144,12 @@ func TestResumedRunEqualsUninterrupted(t *testing.T) {
 				sameFiles(t, j, whole)
 			}
 
-			// Killed in epoch 3: only what the end of epoch 2 left on disk is there.
+			// Killed in epoch 3: what the end of epoch 2 left on disk is there, and logs of what is lost.
 			j, killed := job(t, worker, name), job(t, worker, name)
 			j.Progress = func(p Progress) {
 				if p.Epoch == 3 && p.Update == 2 {
-					for _, file := range []string{CheckpointFile, CurveFile} {
-						if err := os.WriteFile(filepath.Join(killed.Dir, file), read(t, filepath.Join(j.Dir, file)), 0o644); err != nil {
-							t.Error(err)
-						}
+					if err := os.CopyFS(killed.Dir, os.DirFS(j.Dir)); err != nil {
+						t.Error(err)
 					}
 				}
 			}
@@ -207,8 +206,8 @@ func TestOverfitsAFewImages(t *testing.T) {
 		t.Fatalf("top-1 %v and training loss %v on 12 images, want 1 and at most 0.1", result.Top1, last.TrainLoss)
 	}
 	curve := strings.Split(strings.TrimSpace(string(read(t, filepath.Join(j.Dir, CurveFile)))), "\n")
-	if len(curve) != 13 || curve[0] != "epoch,lr,train_loss,val_loss,val_top1,ema_loss,ema_top1" || !strings.HasSuffix(curve[1], ",,,,") ||
-		strings.HasSuffix(curve[5], ",,,") || !strings.HasSuffix(curve[12], ",1,,") {
+	if len(curve) != 13 || curve[0] != strings.Join(curveColumns, ",") || !strings.HasSuffix(curve[1], ",,,,,,,,") ||
+		strings.HasSuffix(curve[5], ",,,,") || !strings.HasSuffix(curve[12], ",1,1,,,") {
 		t.Fatalf("%d lines of the curve: %q, %q, ..., %q, ..., %q", len(curve), curve[0], curve[1], curve[5], curve[len(curve)-1])
 	}
 }

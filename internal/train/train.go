@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +27,7 @@ type Job struct {
 	Device   torch.Device
 	Teacher  *Teacher       // the network to distil from; nil without
 	Workers  int            // goroutines that prepare images; 0: one per core; results do not depend on it
+	Records  Records        // what is left in Dir beside that
 	Progress func(Progress) // after every update and evaluation, on the worker's thread; nil is silent
 }
 
@@ -38,28 +38,41 @@ type Progress struct {
 	LR, Loss        float64
 	Top1            float64 // of the last evaluation, NaN before the first
 	ImagesPerSecond float64 // of the training updates of this epoch
+	LoaderWait      float64 // share of their time that was spent waiting for images
+}
+
+func (p Progress) String() string {
+	text := fmt.Sprintf("epoch %d of %d, %.4g images/s, %.0f %% waiting, loss %.3f", p.Epoch, p.Epochs, p.ImagesPerSecond, 100*p.LoaderWait, p.Loss)
+	if !math.IsNaN(p.Top1) {
+		text += fmt.Sprintf(", top-1 %.1f %%", 100*p.Top1)
+	}
+	return text
 }
 
 // Epoch is what a run remembers of one epoch.
 type Epoch struct {
 	LR        float64 `json:"lr"`         // of the last update
 	TrainLoss float64 `json:"train_loss"` // mean over the updates, of the loss that was minimised
-	Evaluated bool    `json:"evaluated"`
-	ValLoss   float64 `json:"val_loss"` // mean cross-entropy
-	ValTop1   float64 `json:"val_top1"` // share of images, 0 to 1
-	Images    int     `json:"images"`
-	Seconds   float64 `json:"seconds"`            // of the updates, without evaluation
-	Waited    float64 `json:"waited"`             // of those, for images
-	EMALoss   float64 `json:"ema_loss,omitempty"` // of the averaged weights
-	EMATop1   float64 `json:"ema_top1,omitempty"`
+	// DistillLoss is the teacher's part of it, before it is weighted.
+	DistillLoss float64 `json:"distill_loss,omitempty"`
+	Evaluated   bool    `json:"evaluated"`
+	ValLoss     float64 `json:"val_loss"` // mean cross-entropy
+	ValTop1     float64 `json:"val_top1"` // share of images whose class has the largest logit, 0 to 1
+	ValTop5     float64 `json:"val_top5"` // one of the five largest
+	Images      int     `json:"images"`
+	Seconds     float64 `json:"seconds"`            // of the updates, without evaluation
+	Waited      float64 `json:"waited"`             // of those, for images
+	EMALoss     float64 `json:"ema_loss,omitempty"` // of the averaged weights
+	EMATop1     float64 `json:"ema_top1,omitempty"`
+	EMATop5     float64 `json:"ema_top5,omitempty"`
 }
 
-// Result is a finished run.
+// Result is a finished run. Its scores are those of the weights in Job.Out on the validation images.
 type Result struct {
-	Epochs  []Epoch
-	Top1    float64 // on the validation images after the last epoch, 0 to 1
-	ValLoss float64
-	Resumed bool // whether a checkpoint was continued
+	Epochs     []Epoch
+	Top1, Top5 float64 // 0 to 1
+	ValLoss    float64
+	Resumed    bool // whether a checkpoint was continued
 }
 
 // NonFiniteError reports a loss or parameter that is not finite. Training stops there; the last checkpoint is good.
@@ -135,9 +148,11 @@ type state struct {
 	Epoch   int     `json:"epoch"`    // whole epochs done
 	Update  int     `json:"update"`   // updates done in the epoch after them
 	LossSum float64 `json:"loss_sum"` // of those updates
+	Distill float64 `json:"distill"`  // sum of the teacher's part
 	Seconds float64 `json:"seconds"`  // of those updates
 	Waited  float64 `json:"waited"`   // of Seconds, for images
 	History []Epoch `json:"history"`
+	Window  window  `json:"window"` // of the log
 
 	Scale float64 `json:"scale,omitempty"` // of the loss in float16
 	Good  int     `json:"good,omitempty"`  // updates since it changed
@@ -173,6 +188,10 @@ func open(ctx context.Context, s *torch.Scope, job Job) (*session, error) {
 		return nil, err
 	}
 	if err := errors.Join(t.load(ctx, s), t.openTeacher(ctx)); err != nil {
+		t.close()
+		return nil, err
+	}
+	if err := t.resumeRecords(job.Train.Len() / job.Recipe.Batch); err != nil {
 		t.close()
 		return nil, err
 	}
@@ -249,10 +268,11 @@ func (t *session) run(ctx context.Context, s *torch.Scope) (Result, error) {
 		}
 	}
 	last := t.state.History[len(t.state.History)-1]
-	if err := t.export(ctx, s, last); err != nil {
+	v, err := t.export(ctx, s, last)
+	if err != nil {
 		return Result{}, err
 	}
-	return Result{Epochs: t.state.History, Top1: last.ValTop1, ValLoss: last.ValLoss, Resumed: t.resumed}, nil
+	return Result{Epochs: t.state.History, Top1: v.top1, Top5: v.top5, ValLoss: v.loss, Resumed: t.resumed}, nil
 }
 
 // epoch finishes the current epoch, evaluates if it is time to, and saves a checkpoint.
@@ -282,7 +302,7 @@ func (t *session) epoch(ctx context.Context, s *torch.Scope) error {
 		} else if err != nil {
 			return errors.Join(fmt.Errorf("epoch %d, update %d: %w", epoch+1, update, err), t.save(s))
 		}
-		var loss float64
+		var loss torch.Losses
 		err = s.Step(func(s *torch.Scope) (err error) {
 			loss, err = t.update(s, batch, lr, epoch, update)
 			return err
@@ -292,14 +312,19 @@ func (t *session) epoch(ctx context.Context, s *torch.Scope) error {
 			return fmt.Errorf("update %d (epoch %d), learning rate %g: %w; %s", epoch*updates+update+1, epoch+1, lr, err,
 				lastGood(t.savedCheckpoint(), epoch))
 		}
-		if !finite(loss) {
-			return t.nonFinite(fmt.Sprintf("loss is %v", loss), update, updates)
+		if !finite(loss.Total) {
+			return t.nonFinite(fmt.Sprintf("loss is %v", loss.Total), update, updates)
 		}
-		t.state.Update, t.state.LossSum = update+1, t.state.LossSum+loss
-		t.state.Seconds += time.Since(began).Seconds()
-		t.state.Waited += waited.Seconds()
-		t.report.Update, t.report.LR, t.report.Loss = update+1, lr, loss
+		w := window{Loss: loss.Total, Distillation: loss.Distillation, Seconds: time.Since(began).Seconds(), Waited: waited.Seconds()}
+		t.state.Update, t.state.LossSum, t.state.Distill = update+1, t.state.LossSum+w.Loss, t.state.Distill+w.Distillation
+		t.state.Seconds += w.Seconds
+		t.state.Waited += w.Waited
+		if err := t.logUpdate(w, lr, epoch*updates+update+1, r.Epochs*updates); err != nil {
+			return err
+		}
+		t.report.Update, t.report.LR, t.report.Loss = update+1, lr, loss.Total
 		t.report.ImagesPerSecond = float64((update+1)*r.Batch) / t.state.Seconds
+		t.report.LoaderWait = t.state.Waited / t.state.Seconds
 		t.tell()
 	}
 
@@ -310,7 +335,7 @@ func (t *session) epoch(ctx context.Context, s *torch.Scope) error {
 		return t.nonFinite(name+" is not finite", updates-1, updates)
 	}
 	done := Epoch{
-		LR: r.LearningRate(epoch, updates-1, updates), TrainLoss: t.state.LossSum / float64(updates),
+		LR: r.LearningRate(epoch, updates-1, updates), TrainLoss: t.state.LossSum / float64(updates), DistillLoss: t.state.Distill / float64(updates),
 		Images: updates * r.Batch, Seconds: t.state.Seconds, Waited: t.state.Waited,
 	}
 	if (epoch+1)%r.EvalEvery == 0 || epoch+1 == r.Epochs {
@@ -323,22 +348,26 @@ func (t *session) epoch(ctx context.Context, s *torch.Scope) error {
 		case !finite(v.loss):
 			return t.nonFinite(fmt.Sprintf("validation loss is %v", v.loss), updates-1, updates)
 		}
-		done.Evaluated, done.ValLoss, done.ValTop1 = true, v.loss, v.top1
+		done.Evaluated, done.ValLoss, done.ValTop1, done.ValTop5 = true, v.loss, v.top1, v.top5
 		if t.average != nil {
 			if v, err = t.evaluate(ctx, s, t.average); err != nil {
 				return fmt.Errorf("evaluation of the averaged weights after epoch %d: %w", epoch+1, err)
 			}
-			done.EMALoss, done.EMATop1 = v.loss, v.top1
+			done.EMALoss, done.EMATop1, done.EMATop5 = v.loss, v.top1, v.top5
 		}
 		t.report.Top1 = v.top1
 		t.tell()
 	}
-	t.state.Epoch, t.state.Update, t.state.LossSum, t.state.Seconds, t.state.Waited = epoch+1, 0, 0, 0, 0
+	// Before the checkpoint: what is written twice after a kill between the two is cut off, what is missing would not be noticed.
+	if err := t.logEpoch(done, epoch+1, (epoch+1)*updates); err != nil {
+		return err
+	}
+	t.state.Epoch, t.state.Update, t.state.LossSum, t.state.Distill, t.state.Seconds, t.state.Waited = epoch+1, 0, 0, 0, 0, 0
 	t.state.History = append(t.state.History, done)
 	if err := t.save(s); err != nil {
 		return err
 	}
-	return t.writeCurves()
+	return errors.Join(t.keepEpochs(), t.writeCurves())
 }
 
 func (t *session) tell() {
@@ -348,17 +377,18 @@ func (t *session) tell() {
 }
 
 // score is how well the network does on the validation images.
-type score struct{ loss, top1 float64 }
+type score struct{ loss, top1, top5 float64 }
 
-// evaluate returns mean cross-entropy and share of correct predictions, in evaluation mode. A NaN among the logits makes
-// the loss NaN.
+// evaluate returns mean cross-entropy and the shares of images whose label has the largest logit and one of the five largest,
+// in evaluation mode. A NaN among the logits makes the loss NaN.
 func (t *session) evaluate(ctx context.Context, s *torch.Scope, module *torch.Module) (score, error) {
 	if err := module.SetTraining(false); err != nil {
 		return score{}, err
 	}
 	v := t.Val
 	size := v.H * v.W * v.C
-	loss, correct := 0.0, 0
+	var loss float64
+	var first, amongFive int
 	for from := 0; from < v.N; from += t.Recipe.EvalBatch {
 		if err := ctx.Err(); err != nil {
 			return score{}, err
@@ -374,8 +404,12 @@ func (t *session) evaluate(ctx context.Context, s *torch.Scope, module *torch.Mo
 			for i, y := range v.Labels[from : from+n] {
 				z := logits[i*k : (i+1)*k]
 				loss += crossEntropy(z, y)
-				if slices.Index(z, slices.Max(z)) == int(y) { // ties go to the lowest class
-					correct++
+				switch r := rank(z, int(y)); {
+				case r == 0:
+					first++
+					fallthrough
+				case r < 5:
+					amongFive++
 				}
 			}
 			return nil
@@ -384,7 +418,17 @@ func (t *session) evaluate(ctx context.Context, s *torch.Scope, module *torch.Mo
 			return score{}, fmt.Errorf("images from %d: %w", from, err)
 		}
 	}
-	return score{loss / float64(v.N), float64(correct) / float64(v.N)}, nil
+	return score{loss / float64(v.N), float64(first) / float64(v.N), float64(amongFive) / float64(v.N)}, nil
+}
+
+// rank returns how many classes come before class y when logits are sorted, the largest first; ties go to the lowest class.
+func rank(z []float32, y int) (before int) {
+	for k, v := range z {
+		if v > z[y] || v == z[y] && k < y {
+			before++
+		}
+	}
+	return before
 }
 
 // nonFiniteTensor returns the name of a parameter or buffer that is not finite, "" when all are.

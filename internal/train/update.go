@@ -8,34 +8,32 @@ import (
 	"sat/torch"
 )
 
-// update is one step of the optimiser. It returns the mean loss of the batch before the step; nothing has moved when
-// that is not finite.
-func (t *session) update(s *torch.Scope, batch data.Batch, lr float64, epoch, update int) (float64, error) {
+// update is one step of the optimiser. It returns the mean losses of the batch before the step; nothing has moved when
+// the total is not finite.
+func (t *session) update(s *torch.Scope, batch data.Batch, lr float64, epoch, update int) (loss torch.Losses, err error) {
 	x := t.input(s, batch.Images, len(batch.Labels))
 	if err := s.Err(); err != nil {
-		return 0, err
+		return loss, err
 	}
 	if t.Recipe.EraseProb > 0 {
 		if err := t.erase(s, x, epoch, update); err != nil {
-			return 0, fmt.Errorf("random erasing: %w", err)
+			return loss, fmt.Errorf("random erasing: %w", err)
 		}
 	}
 	if t.Recipe.Adversarial != nil {
 		y := s.ToDevice(s.FromInt64(batch.Labels, len(batch.Labels)), t.Device)
-		var err error
 		if x, err = t.attacked(s, x, y, epoch, update); err != nil {
-			return 0, err
+			return loss, err
 		}
 	}
 	share := 1.0
 	if t.Recipe.mixes() {
-		var err error
 		if share, err = t.mix(s, x, epoch, update); err != nil {
-			return 0, fmt.Errorf("mix: %w", err)
+			return loss, fmt.Errorf("mix: %w", err)
 		}
 	}
-	loss, err := t.gradients(s, x, batch.Labels, share, epoch, update)
-	if err != nil || !finite(loss) {
+	loss, err = t.gradients(s, x, batch.Labels, share, epoch, update)
+	if err != nil || !finite(loss.Total) {
 		return loss, err
 	}
 	step, err := t.unscale()
@@ -44,33 +42,33 @@ func (t *session) update(s *torch.Scope, batch data.Batch, lr float64, epoch, up
 	}
 	if t.Recipe.ClipGrad > 0 {
 		if _, err := t.module.ClipGradNorm(t.Recipe.ClipGrad); err != nil {
-			return 0, err
+			return loss, err
 		}
 	}
 	if err := t.optimizer.Step(lr); err != nil {
-		return 0, err
+		return loss, err
 	}
 	if t.average != nil {
 		if err := t.average.Average(t.module, t.Recipe.EMA); err != nil {
-			return 0, err
+			return loss, err
 		}
 	}
 	return loss, t.optimizer.ZeroGrad()
 }
 
-// gradients fills the gradients of the batch, part by part, and returns its mean loss. A network that draws random numbers
+// gradients fills the gradients of the batch, part by part, and returns its mean losses. A network that draws random numbers
 // does so from a generator seeded for this update.
-func (t *session) gradients(s *torch.Scope, x torch.Tensor, labels []int64, share float64, epoch, update int) (loss float64, err error) {
+func (t *session) gradients(s *torch.Scope, x torch.Tensor, labels []int64, share float64, epoch, update int) (loss torch.Losses, err error) {
 	var before []byte
 	if t.mode != deterministic {
 		generator.Lock()
 		defer generator.Unlock()
 		if err := torch.ManualSeed(t.random("network", epoch, update).Uint64()); err != nil {
-			return 0, err
+			return loss, err
 		}
 		if t.mode == unknown {
 			if before, err = torch.GeneratorState(); err != nil {
-				return 0, err
+				return loss, err
 			}
 		}
 	}
@@ -105,17 +103,18 @@ func (t *session) gradients(s *torch.Scope, x torch.Tensor, labels []int64, shar
 				t.distil(s, images, &o)
 			}
 			losses, _, err := t.module.Backward(s, images, target, o)
-			loss += losses.Total / float64(parts)
+			loss.Total += losses.Total / float64(parts)
+			loss.Distillation += losses.Distillation / float64(parts)
 			return err
 		})
 		if err != nil {
-			return 0, err
+			return loss, err
 		}
 	}
 	if t.mode == unknown {
 		after, err := torch.GeneratorState()
 		if err != nil {
-			return 0, err
+			return loss, err
 		}
 		t.mode = stochastic
 		if bytes.Equal(before, after) {

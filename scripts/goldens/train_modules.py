@@ -1,10 +1,11 @@
-"""Module files for the tests of internal/train: tiny.pt, a ResNet, and drop.pt, an MLP-Mixer with stochastic depth.
+"""Module files for the tests of internal/train: tiny.pt, a ResNet, drop.pt, an MLP-Mixer with stochastic depth, and heads.pt, a
+distilled ViT with both of its classifiers.
 
 Needs torch and timm. Run from the top folder of the project:
 
     OMP_NUM_THREADS=1 python scripts/goldens/train_modules.py
 
-Writes internal/train/testdata/tiny.pt and drop.pt with scripts/export.py.
+Writes internal/train/testdata/tiny.pt, drop.pt and heads.pt with scripts/export.py.
 """
 
 import json
@@ -20,6 +21,8 @@ JOBS = [
      "kwargs": {"layers": [1] * 4, "channels": [8] * 4, "stem_width": 8, "stem_type": "deep"}, **COMMON},
     {"name": "drop", "class": "models.mlp_mixer.MlpMixer",
      "kwargs": {"img_size": 16, "patch_size": 8, "embed_dim": 12, "num_blocks": 2, "drop_path_rate": 0.3}, **COMMON},
+    {"name": "heads", "model": "deit_tiny_distilled_patch16_224", "heads": 2,
+     "kwargs": {"img_size": 16, "patch_size": 8, "embed_dim": 12, "depth": 2, "num_heads": 2}, **COMMON},
 ]
 
 
