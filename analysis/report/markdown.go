@@ -21,6 +21,13 @@ func markdown(r *Run, figs []*figure) ([]byte, error) {
 	line("# %s\n", title)
 	line("Similarity by attack transferability (SAT): how often adversarial images made on one model fool another, both ways; "+
 		"the natural logarithm of the percentage, at most ln 100 = 4.61.\n\n%s\n", r.scopeLine())
+	for _, s := range r.Info.See {
+		if s.Report != "" {
+			line("Further study: [%s](%s)\n", s.Title, s.Report)
+		} else {
+			line("Further study: %s (`sat run %s`)\n", s.Title, s.Experiment)
+		}
+	}
 	if list := r.warnings(); len(list) > 0 {
 		line("## Before you use these numbers\n")
 		for _, w := range list {

@@ -31,6 +31,7 @@ type page struct {
 	SweepRows         []sweepRow
 	Sections          []pageSection
 	Missing           []pageSection // what was not run
+	See               []OtherReport
 	Near              []nearRow
 	Closest, Farthest []pairRowText
 	Models            []modelRow
@@ -174,6 +175,7 @@ func newPage(r *Run, figs []*figure, o Options) (*page, error) {
 	p.fillClaim(r)
 	p.fillNear(r)
 	p.fillModels(r)
+	p.See = r.Info.See
 	p.fillProblems(r)
 	if err := p.fillComparisons(r); err != nil {
 		return nil, err

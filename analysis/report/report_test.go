@@ -751,3 +751,37 @@ func TestWithoutPaper(t *testing.T) {
 		}
 	}
 }
+
+// TestSee: a report points to others, or to the commands that make them.
+func TestSee(t *testing.T) {
+	dir := t.TempDir()
+	invent(t, synthetic.Small(), dir)
+	path := filepath.Join(dir, "run.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var info map[string]any
+	if err := json.Unmarshal(text, &info); err != nil {
+		t.Fatal(err)
+	}
+	info["see"] = []OtherReport{{"What training changes", "training.toml", "../training/report.html"}, {"Which teacher?", "distill.toml", ""}}
+	writeJSON(t, path, info)
+	if _, err := Write(t.Context(), dir, Options{SkipPNG: true}); err != nil {
+		t.Fatal(err)
+	}
+	for name, wanted := range map[string][]string{
+		"report.html": {`<a href="../training/report.html">What training changes</a>`, "<code>sat run distill.toml</code>"},
+		"report.md":   {"[What training changes](../training/report.html)", "`sat run distill.toml`"},
+	} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range wanted {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s lacks %s", name, want)
+			}
+		}
+	}
+}

@@ -119,6 +119,14 @@ type Info struct {
 	Timings       []Timing              `json:"timings"`
 	Warnings      []string              `json:"warnings"`
 	Failures      []Failure             `json:"failures"`
+	See           []OtherReport         `json:"see"`
+}
+
+// OtherReport is a run that the report points to.
+type OtherReport struct {
+	Title      string `json:"title"`
+	Experiment string `json:"experiment"` // file that "sat run" takes
+	Report     string `json:"report"`     // relative to this report; "" while that run has none
 }
 
 // Failure is a unit of work that did not succeed; what it would have given is missing from the run.

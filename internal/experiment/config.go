@@ -210,8 +210,9 @@ type Similarity struct {
 
 // Report says what the report shows.
 type Report struct {
-	Title string `toml:"title" doc:"default: the run's name"`
-	Paper bool   `toml:"paper" doc:"set the paper's values beside ours"`
+	Title string   `toml:"title" doc:"default: the run's name"`
+	Paper bool     `toml:"paper" doc:"set the paper's values beside ours"`
+	See   []string `toml:"see" optional:"yes" doc:"experiment files whose reports this one points to"`
 }
 
 // Size is an image size. In a file it is one number for a square, or [height, width]. The zero Size is "not given".

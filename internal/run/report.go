@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -74,6 +75,36 @@ type runFile struct {
 	Failures      []Failure                 `json:"failures"`
 	PathsOnly     bool                      `json:"paths_only"`
 	WithoutPaper  bool                      `json:"without_paper"`
+	See           []otherReport             `json:"see"`
+}
+
+// otherReport is a run that the report points to.
+type otherReport struct {
+	Title      string `json:"title"`
+	Experiment string `json:"experiment"`
+	Report     string `json:"report,omitempty"` // relative to this report; absent while that run has none
+}
+
+// otherReports looks up the experiments that the report is to point to.
+func (r *runner) otherReports() ([]otherReport, error) {
+	var out []otherReport
+	for _, file := range r.See {
+		c, err := experiment.Load(file)
+		if err != nil {
+			return nil, fmt.Errorf("report.see: %w", err)
+		}
+		other := otherReport{Title: cmp.Or(c.Report.Title, c.Name), Experiment: file}
+		page := filepath.Join(c.Out, "report.html")
+		if _, err := os.Stat(page); err == nil {
+			relative, err := filepath.Rel(r.Dir, page)
+			if err != nil {
+				return nil, err
+			}
+			other.Report = filepath.ToSlash(relative)
+		}
+		out = append(out, other)
+	}
+	return out, nil
 }
 
 // report writes run.json and then figures and pages from the result files alone.
@@ -105,6 +136,10 @@ func (r *runner) writeRun(ctx context.Context) error {
 		Versions: Versions(), Machine: machine(r.Workers), Timings: r.timings,
 		Warnings: append([]string{}, r.out.Warnings...), Failures: append([]Failure{}, r.out.Failures...), PathsOnly: true,
 		WithoutPaper: !r.PaperValue || r.predicted(), // the paper's models know the right answer
+	}
+	var err error
+	if file.See, err = r.otherReports(); err != nil {
+		return err
 	}
 	file.Versions["sat"] = Version()
 	if peak, err := r.meter.highest(); err == nil {

@@ -43,6 +43,7 @@ type Spec struct {
 	Scores     experiment.Similarity
 	Analysis   experiment.Analysis // the analyses asked for
 	PaperValue bool                // whether the report sets the paper's values beside ours
+	See        []string            // experiment files whose reports this one points to
 }
 
 // Member is one model of a run. Exactly one of Path and Export is set.
@@ -98,7 +99,7 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 		Name: c.Name, Title: c.Report.Title, Experiment: file, Resolved: c.Resolved(),
 		Dir: c.Out, Similarity: filepath.Join(c.Out, "similarity"), Agreement: filepath.Join(c.Out, "boundary"), Seed: c.Seed,
 		Device: device, Precision: precision, Threads: c.Threads, Batch: c.Batch, Memory: int64(c.Memory),
-		Workers: c.Workers, Data: c.Data, Evaluate: c.Evaluate, Transfer: c.Transfer, Scores: c.Similarity, Analysis: c.Analysis, PaperValue: c.Report.Paper,
+		See: c.Report.See, Workers: c.Workers, Data: c.Data, Evaluate: c.Evaluate, Transfer: c.Transfer, Scores: c.Similarity, Analysis: c.Analysis, PaperValue: c.Report.Paper,
 	}
 	if s.Workers == 0 {
 		s.Workers = max(1, runtime.NumCPU()/s.Threads)
