@@ -437,6 +437,17 @@ func (d *decoder) checkRecipe(r *Recipe, path string, lostParent bool) {
 	if r.EMAExport && r.EMA == 0 {
 		d.atKey(at("ema_export"), "add ema = 0.9999", "ema_export without an average")
 	}
+	if r.AverageLast > 0 && r.EMAExport {
+		d.atKey(at("average_last", "ema_export"), "leave one of them out", "average_last and ema_export both say which weights the trained model has")
+	}
+	for _, key := range []struct {
+		name   string
+		epochs int
+	}{{"average_last", r.AverageLast}, {"keep_last", r.KeepLast}, {"keep_best", r.KeepBest}} {
+		if r.Epochs > 0 && key.epochs > r.Epochs {
+			d.atKey(at(key.name, "epochs"), fmt.Sprintf("write at most %s = %d", key.name, r.Epochs), "%s is %d, but there are %d epochs", key.name, key.epochs, r.Epochs)
+		}
+	}
 	if len(r.Betas) != 2 && d.good(join(path, "betas")) {
 		d.atValue(join(path, "betas"), "write betas = [0.9, 0.999]", "recipe.betas wants two numbers")
 	}

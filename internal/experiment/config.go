@@ -131,6 +131,7 @@ type Recipe struct {
 	Accumulate     int       `toml:"accumulate" min:"1" doc:"parts of a batch that are computed one after the other"`
 	EMA            float64   `toml:"ema" min:"0" below:"1" doc:"decay of the average of the weights; 0 = none"`
 	EMAExport      bool      `toml:"ema_export" doc:"the trained model has the averaged weights"`
+	AverageLast    int       `toml:"average_last" optional:"yes" min:"0" doc:"the trained model has the mean of the weights after each of so many last epochs"`
 	AMP            string    `toml:"amp" enum:"float32 bfloat16 float16" doc:"in which products and convolutions compute; float16 needs CUDA"`
 	Sched          string    `toml:"sched" enum:"step cosine" doc:"course of the learning rate"`
 	SchedUnit      string    `toml:"sched_unit" enum:"epoch update" doc:"how often the learning rate changes"`
@@ -158,6 +159,11 @@ type Recipe struct {
 	Shift          int       `toml:"shift" min:"0" doc:"largest random shift of an image, in pixels"`
 	HFlip          float64   `toml:"hflip" min:"0" max:"1" doc:"probability of a horizontal flip"`
 	EvalEvery      int       `toml:"eval_every" min:"1" doc:"epochs from one evaluation to the next; the last is always evaluated"`
+
+	LogEvery    int  `toml:"log_every" min:"0" doc:"updates from one line of logs/NAME/log.jsonl to the next; 0 = no lines"`
+	TensorBoard bool `toml:"tensorboard" optional:"yes" doc:"write the same, and the scores of each epoch, as event file for TensorBoard"`
+	KeepLast    int  `toml:"keep_last" optional:"yes" min:"0" doc:"keep the checkpoints of so many last epochs, in logs/NAME/epochs"`
+	KeepBest    int  `toml:"keep_best" optional:"yes" min:"0" doc:"keep those of so many epochs with the highest accuracy"`
 
 	Adversarial *Adversarial `toml:"adversarial"`
 	Distill     *Distill     `toml:"distill"`

@@ -37,7 +37,7 @@ var defaults = map[reflect.Type]any{
 	typeOf[Recipe](): Recipe{
 		Momentum: 0.9, Betas: []float64{0.9, 0.999}, Eps: 1e-8, Sched: "cosine", SchedUnit: "epoch", Gamma: 0.1, WarmupLR: 1e-6,
 		LayerDecay: 1, Accumulate: 1, AMP: "float32", Loss: "ce", Interpolation: "bicubic", RepeatedAug: 1, EvalEvery: 1, MixProb: 1, MixSwitch: 0.5,
-		CutMixBox: "floor",
+		CutMixBox: "floor", LogEvery: 50,
 	},
 }
 

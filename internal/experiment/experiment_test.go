@@ -204,6 +204,12 @@ func TestProblem(t *testing.T) {
 		"crop that falls":            {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=8\ncrop_scale=[1,0.1]", 12, "two rising numbers"},
 		"crop and shift":             {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=8\ncrop_scale=[0.1,1]\nshift=2", 13, "both move"},
 		"ratio without crop":         {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=8\ncrop_ratio=[1,1]", 12, "without a crop"},
+		"two averages":               {minimal + "[recipe.r]\nepochs=4\nopt=\"adamw\"\nlr=1\nbatch=8\nema=0.9\nema_export=true\naverage_last=2", 14, "both say which weights"},
+		"average of more epochs":     {minimal + "[recipe.r]\nepochs=4\nopt=\"adamw\"\nlr=1\nbatch=8\naverage_last=5", 12, "average_last is 5, but there are 4 epochs"},
+		"keep more epochs":           {minimal + "[recipe.r]\nepochs=4\nopt=\"adamw\"\nlr=1\nbatch=8\nkeep_best=9", 12, "at most keep_best = 4"},
+		"keep fewer than none":       {minimal + "[recipe.r]\nepochs=4\nopt=\"adamw\"\nlr=1\nbatch=8\nkeep_last=-1", 12, "at least 0"},
+		"log every half update":      {minimal + "[recipe.r]\nepochs=4\nopt=\"adamw\"\nlr=1\nbatch=8\nlog_every=0.5", 12, ""},
+		"misspelt option":            {minimal + "[recipe.r]\nepochs=4\nopt=\"adamw\"\nlr=1\nbatch=8\ntensorbord=true", 12, `did you mean "tensorboard"`},
 		"no average to export":       {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=8\nema_export=true", 12, "without an average"},
 		"policy":                     {minimal + "[recipe.r]\nepochs=1\nopt=\"adamw\"\nlr=1\nbatch=8\naa=\"rand-m12\"", 12, "m0..10"},
 		"eight instead of 8/255":     {minimal + "[attack]\nepsilon=8", 8, `did you mean "8/255"?`},
@@ -489,7 +495,7 @@ func TestInheritance(t *testing.T) {
 		WeightDecay: 1e-4, DecayAllParams: true, ClipGrad: 1, Sched: "cosine", SchedUnit: "update", WarmupEpochs: 1, WarmupLR: 0.001, MinLR: 1e-5,
 		LabelSmoothing: 0.1, Shift: 2, HFlip: 0.5,
 		LayerDecay: 1, Accumulate: 1, AMP: "float32", Loss: "ce", Interpolation: "bicubic", RepeatedAug: 1, EvalEvery: 1, MixProb: 1, MixSwitch: 0.5,
-		CutMixBox: "floor"}
+		CutMixBox: "floor", LogEvery: 50}
 	if !reflect.DeepEqual(*long, want) {
 		t.Errorf("recipe long is\n%+v, want\n%+v", *long, want)
 	}

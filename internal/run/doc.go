@@ -51,6 +51,7 @@
 //	DIR/logits/NAME.npy   logits of the images in logit_images.csv, whose labels are in logit_labels.npy
 //	DIR/units/STAGE/      units of work, see store.Unit
 //	DIR/models/NAME/      trained module and learning curve
+//	DIR/logs/NAME/        log, event file, speed and checkpoints of its training, as they are made; see package train
 //	DIR/boundary/         agreement.csv, agreement_pairs.csv, agreement_groups.csv, planes.json, stability_scores.csv
 //	DIR/similarity/       sat.csv, sat.npy, pairs.csv, pairs_undirected.csv, self.csv, accuracy.csv,
 //	                      guards.csv, resize_only.csv

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -27,6 +28,7 @@ func trainingPasses(r train.Recipe) float64 {
 
 // trainKey is what determines a trained model besides the network and the images.
 type trainKey struct {
+	Format int          `json:"format"` // of the program's training
 	Recipe train.Recipe `json:"recipe"`
 	Seed   uint64       `json:"seed"`
 	Device string       `json:"device"`
@@ -88,7 +90,7 @@ func (r *runner) trainAll(ctx context.Context, members []*member, sets *training
 			}
 			inputs["teacher"] = string(from.key)
 		}
-		key, err := store.NewKey("train", trainKey{recipe, m.trainingSeed(), r.device(), r.Threads, m.Recipe.Distill}, inputs)
+		key, err := store.NewKey("train", trainKey{train.Format, recipe, m.trainingSeed(), r.device(), r.Threads, m.Recipe.Distill}, inputs)
 		if err != nil {
 			return err
 		}
@@ -109,11 +111,11 @@ func (r *runner) trainAll(ctx context.Context, members []*member, sets *training
 			continue
 		}
 		tasks = append(tasks, task{model: m.Name, name: m.Name, passes: passes,
-			do: func(ctx context.Context, w *torch.Worker, advance func(float64)) error {
+			do: func(ctx context.Context, w *torch.Worker, _ func(float64)) error {
 				return r.trainModel(ctx, m, unit, train.Job{
 					Module: network, Recipe: recipe, Seed: m.trainingSeed(), Train: training, Val: validation, Worker: w, Device: r.Device,
-					Teacher: teacher,
-				}, advance)
+					Teacher: teacher, Records: recordsOf(m.Recipe),
+				})
 			}})
 	}
 	if err := r.leaveOut(StageTrain, failures); err != nil {
@@ -122,7 +124,7 @@ func (r *runner) trainAll(ctx context.Context, members []*member, sets *training
 	return r.execute(ctx, StageTrain, tasks, skipped, fmt.Sprintf("%d models", len(tasks)))
 }
 
-func (r *runner) trainModel(ctx context.Context, m *member, unit store.Unit, job train.Job, advance func(float64)) error {
+func (r *runner) trainModel(ctx context.Context, m *member, unit store.Unit, job train.Job) error {
 	if err := unit.Begin(r.units()); err != nil {
 		return err
 	}
@@ -133,11 +135,14 @@ func (r *runner) trainModel(ctx context.Context, m *member, unit store.Unit, job
 			return err
 		}
 	}
+	if err := r.showRecords(m, unit); err != nil {
+		return err
+	}
 	perUpdate := trainingPasses(job.Recipe) * float64(job.Recipe.Batch)
 	seen := 0
 	job.Progress = func(p train.Progress) {
 		if now := (p.Epoch-1)*p.Updates + p.Update; now > seen {
-			advance(perUpdate * float64(now-seen))
+			r.Progress.Advance(perUpdate*float64(now-seen), fmt.Sprintf("%s: %s", m.Name, p))
 			seen = now
 		}
 	}
@@ -157,7 +162,7 @@ func (r *runner) trainModel(ctx context.Context, m *member, unit store.Unit, job
 	return r.publish(m, unit)
 }
 
-// publish puts module and learning curve where people look for them: DIR/models/NAME/.
+// publish puts module and learning curve where people look for them, DIR/models/NAME/, and shows the records of the training.
 func (r *runner) publish(m *member, unit store.Unit) error {
 	dir := filepath.Join(r.Dir, "models", m.Name)
 	for from, to := range map[string]string{
@@ -168,7 +173,29 @@ func (r *runner) publish(m *member, unit store.Unit) error {
 			return fmt.Errorf("model %s: %w", m.Name, err)
 		}
 	}
+	return r.showRecords(m, unit)
+}
+
+// showRecords makes DIR/logs/NAME a link to the working folder of the member's training, where log, event file and checkpoints
+// of epochs are, also while it trains. They depend on the machine and the hour and are no results.
+func (r *runner) showRecords(m *member, unit store.Unit) error {
+	link := filepath.Join(r.Dir, "logs", m.Name)
+	target, err := filepath.Rel(filepath.Dir(link), unit.File(r.units(), "work"))
+	if err != nil {
+		return err
+	}
+	if present, err := os.Readlink(link); err == nil && present == target {
+		return nil
+	}
+	if err := errors.Join(os.MkdirAll(filepath.Dir(link), 0o755), os.RemoveAll(link), os.Symlink(target, link)); err != nil {
+		return fmt.Errorf("model %s: %w", m.Name, err)
+	}
 	return nil
+}
+
+// recordsOf is what a recipe wants to be left of a training beside its result.
+func recordsOf(e *experiment.Recipe) train.Records {
+	return train.Records{LogEvery: e.LogEvery, TensorBoard: e.TensorBoard, KeepLast: e.KeepLast, KeepBest: e.KeepBest}
 }
 
 // trainingSets opens the images of both splits. What the network's own transform makes of them is loaded once per
@@ -240,6 +267,7 @@ func recipeOf(e *experiment.Recipe) train.Recipe {
 	} else {
 		r.MinLR = e.MinLR
 	}
+	r.AverageLast = e.AverageLast
 	r.LayerDecay, r.Accumulate, r.EMA, r.EMAExport, r.Precision, r.SchedLag = e.LayerDecay, e.Accumulate, e.EMA, e.EMAExport, e.AMP, e.SchedLag
 	r.Loss, r.BCEThreshold, r.LabelSmoothing = train.Loss(e.Loss), e.BCEThreshold, e.LabelSmoothing
 	if len(e.CropScale) == 2 {
