@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures the attack loop and the transfer passes against their Python peers and writes the tables as Markdown to
-# runs/bench/: what docs/bench.md quotes.
+# Measures the attack loop, the transfer passes and the training loop against their Python peers and writes the tables as
+# Markdown to runs/bench/.
 #
 #   scripts/bench.sh [full]
 set -euo pipefail
@@ -32,9 +32,11 @@ if [ "${1:-}" = full ]; then
   table attack attack --peer --rounds 20 --seconds 2
   table attack-1-thread attack --peer --rounds 20 --seconds 2 --threads 1
   table transfer transfer --peer --rounds 20
+  table train train --peer --rounds 20
   table workers-1x2 attack --rounds 20 --workers 1 --threads 2
   table workers-2x1 attack --rounds 20 --workers 2 --threads 1
 else
   table attack attack --peer --seconds 0.5
   table transfer transfer --peer --seconds 0.2
+  table train train --peer --seconds 0.5
 fi

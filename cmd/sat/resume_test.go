@@ -86,6 +86,10 @@ batch = 32
 opt = "adamw"
 lr = 4e-3
 shift = 2
+average_last = 2
+log_every = 2
+tensorboard = true
+keep_best = 1
 
 [recipe.hardened]
 inherit = "short"
@@ -464,6 +468,12 @@ func TestFinishedRunComputesNothing(t *testing.T) {
 		t.Errorf("%d units before, %d after, or some were computed again", len(before), len(after))
 	}
 	sameResults(t, filepath.Join(dir, "runs/tiny"), filepath.Join(undisturbed, "runs/tiny"))
+	// What the trainings have left beside their results is still in sight.
+	for _, name := range []string{"log.jsonl", "speed.csv", "events.out.tfevents.sat", "epochs/epoch-0003.pt"} {
+		if len(readFile(t, filepath.Join(dir, "runs/tiny/logs/resnet-s0", name))) == 0 {
+			t.Errorf("logs/resnet-s0/%s is empty", name)
+		}
+	}
 }
 
 // TestDamagedUnitIsComputedAgain: a finished unit whose files changed on disk is named, computed again and gives the same

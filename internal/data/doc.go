@@ -57,7 +57,7 @@
 //
 // Training order and augmentation come from package rng with streams "order", "crop", "flip", "augment" and "jitter",
 // addressed by (epoch) and by (epoch, position): neither the number of goroutines nor resuming inside an epoch changes a
-// byte. What an augmentation does to pixels is package augment's.
+// byte. The crop is drawn as soon as a file's size is known, and of a JPEG only the blocks it needs are decoded. What an augmentation does to pixels is package augment's.
 //
 // # Differences from the libraries it follows
 //

@@ -13,23 +13,36 @@
 //
 // Schedules (the rate is a pure function of epoch and update, see Recipe.LearningRate), groups of weight decay and the
 // words of a recipe follow timm 0.3.2 and the DeiT repository; the update rules are those of libtorch, see package
-// torch. After every Recipe.EvalEvery epochs and at the end, mean cross-entropy and top-1 on the validation images.
+// torch. After every Recipe.EvalEvery epochs and at the end, mean cross-entropy, top-1 and top-5 on the validation images. The
+// result has the last weights, their moving average (Recipe.EMAExport), or the mean of those after each of the last epochs
+// (Recipe.AverageLast: every parameter and buffer averaged in float64, batch-norm statistics among them, as timm's
+// avg_checkpoints.py does), and its scores are those of what was chosen.
 //
 // # Repeatability
 //
 // Order, augmentation and random starts of an attack are keyed by (seed, epoch, position), the network's own random numbers (dropout, stochastic
-// depth) by (seed, epoch, update), initial weights by (seed, parameter name). Nothing else is random, so the seed, the
+// depth) by (seed, epoch, update), initial weights by (seed, parameter name). The noise of random erasing comes from such a stream
+// by the ziggurat of math/rand/v2, several times as fast as package rng's method. Nothing else is random, so the seed, the
 // recipe and the files fix every bit on one kind of CPU with one number of threads. libtorch has a single generator per
 // process: networks that draw from it are updated one at a time, others on all workers at once.
 //
 // # Files
 //
-// Job.Dir holds checkpoint.pt (replaced after each epoch and when the run is interrupted; parameters, buffers, the
-// optimiser's moments, averaged weights, position and history), curve.csv (epoch, lr, train_loss, val_loss, val_top1, ema_loss,
-// ema_top1; equal bytes whether
-// or not the run was interrupted) and speed.csv (epoch, images_per_second, seconds: the machine's business, not the
-// job's). A run that finds its checkpoint continues from it and ends with the same bits as one never interrupted; a
-// checkpoint of another recipe, seed, network or set of images is refused.
+// Job.Dir holds
+//
+//	checkpoint.pt     replaced after each epoch and when the run is interrupted: parameters, buffers, the optimiser's moments,
+//	                  averaged weights, position and history
+//	curve.csv         one line per epoch, see curveColumns; equal bytes whether or not the run was interrupted
+//	speed.csv         epoch, images_per_second, seconds, loader_wait (seconds): the machine's business, not the job's
+//	log.jsonl         Records.LogEvery: losses and their parts, rate, images per second and the share of time spent waiting
+//	                  for images, every so many updates and after each epoch
+//	events.out.*      Records.TensorBoard: the same for TensorBoard (package tensorboard)
+//	epochs/           Records.KeepLast, KeepBest: checkpoints of single epochs
+//
+// A run that finds its checkpoint continues from it and ends with the same bits as one never interrupted; a
+// checkpoint of another recipe, seed, network or set of images, or of another version of this package (Format), is refused. It
+// first cuts from the logs what a killed run wrote after that checkpoint, so that no update is in them twice and the numbers are
+// those of an uninterrupted run; sums of a line that was not finished are in the checkpoint.
 //
 // A loss that is not finite stops the run before it can reach a parameter, and a parameter that is not finite before it
 // can reach a checkpoint: NonFiniteError names update, rate and the last good checkpoint.
