@@ -2,6 +2,7 @@
 #include "st_train.h"
 
 #include <ATen/autocast_mode.h>
+#include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/argmax.h>
@@ -128,6 +129,7 @@ st_error st_module_average(st_module* average, const st_module* m, double decay)
     const st_module& source = module_of(m);
     require(decay >= 0 && decay <= 1, "the decay is not in [0,1]");
     const c10::AutoGradMode record(false);
+    std::vector<at::Tensor> averaged, sources;
     const auto follow = [&](const auto& to, const auto& from) {
       require(to.size() == from.size(), "the networks have different tensors");
       for (size_t i = 0; i < to.size(); ++i) {
@@ -135,7 +137,8 @@ st_error st_module_average(st_module* average, const st_module* m, double decay)
                 "the networks have different tensors: " + to[i].first + " and " + from[i].first);
         const at::Tensor a = to[i].second.detach(), b = from[i].second.detach();
         if (a.is_floating_point()) {
-          a.mul_(decay).add_(b.mul(1 - decay));
+          averaged.push_back(a);
+          sources.push_back(b);
         } else {
           a.copy_(b);
         }
@@ -143,5 +146,9 @@ st_error st_module_average(st_module* average, const st_module* m, double decay)
     };
     follow(mean.parameters, source.parameters);
     follow(mean.buffers, source.buffers);
+    if (averaged.empty()) return;
+    // All tensors in one call each: on a GPU, hundreds of small kernels would cost more than the arithmetic.
+    at::_foreach_mul_(averaged, decay);
+    at::_foreach_add_(averaged, sources, 1 - decay);
   });
 }
