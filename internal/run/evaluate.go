@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"sat/attacks"
 	"sat/internal/data"
@@ -43,8 +44,9 @@ func (r *runner) evaluate(ctx context.Context) error {
 		return err
 	}
 	if r.Data.Images != "" {
-		r.setPlan(r.eval.Len(), r.eval.Len())
+		r.split = r.eval.Len()
 	}
+	r.setPlan(r.eval.Len()) // now with controls, and without what failed or only studied
 	if err := r.chooseBatches(ctx); err != nil {
 		return err
 	}
@@ -96,7 +98,9 @@ func (r *runner) evaluateModel(ctx context.Context, w *torch.Worker, m *member, 
 	if err := r.checkClasses(m, model); err != nil {
 		return err
 	}
+	started := time.Now()
 	guards, err := r.guard(ctx, w, m, model)
+	r.Progress.checked(w, time.Since(started))
 	if err != nil {
 		return fmt.Errorf("check %s: %w", m.Name, err)
 	}

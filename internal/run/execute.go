@@ -77,6 +77,7 @@ func (p *pool) run(ctx context.Context, stage string, tasks []task, skipped floa
 		total += t.passes
 	}
 	p.progress.Begin(stage, total, skipped)
+	p.progress.enter(Stage(stage), tasks, len(p.workers))
 	queue := slices.Clone(tasks)
 	slices.SortStableFunc(queue, func(a, b task) int { return cmp.Compare(b.passes, a.passes) })
 
@@ -106,7 +107,8 @@ func (p *pool) run(ctx context.Context, stage string, tasks []task, skipped floa
 					return
 				}
 				p.progress.Advance(0, t.name)
-				err := t.do(ctx, w, func(passes float64) { p.progress.Advance(passes, t.name) })
+				err := t.do(ctx, w, p.progress.clock(Stage(stage), t, w).lap)
+				p.progress.ended(t.model)
 				if err == nil {
 					continue
 				}

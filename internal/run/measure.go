@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"path/filepath"
+	"time"
 
 	"sat/torch"
 	"sat/zoo"
@@ -42,10 +43,15 @@ func (r *runner) device() string {
 
 // load opens the module of m on the worker's thread.
 func (r *runner) load(ctx context.Context, w *torch.Worker, m *member) (*zoo.Model, error) {
-	return zoo.Load(ctx, m.module, zoo.LoadOptions{
+	started := time.Now()
+	model, err := zoo.Load(ctx, m.module, zoo.LoadOptions{
 		Device: r.Device, Worker: w, Describe: m.Describe, Name: m.Name,
 		Precision: r.Precision,
 		Resize:    zoo.Resize{Filter: r.Transfer.Resize, Antialias: r.Transfer.Antialias},
 		CacheDir:  filepath.Join(r.Dir, "cache"), Warn: func(message string) { r.warn("%s", message) },
 	})
+	if err == nil {
+		r.Progress.loaded(w, m.Name, time.Since(started))
+	}
+	return model, err
 }

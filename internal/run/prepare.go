@@ -80,7 +80,8 @@ func (r *runner) prepare(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.setPlan(len(subset.Samples), len(folder.Samples))
+		r.split = len(folder.Samples)
+		r.setPlan(len(subset.Samples))
 	}
 	for _, m := range r.members {
 		if m.Path == "" {

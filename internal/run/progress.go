@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+
+	"sat/torch"
 )
 
 // logInterval is how often a run that does not own a terminal prints where it is.
@@ -30,10 +32,11 @@ type Progress struct {
 	doing     string
 	bar       *progressbar.ProgressBar
 
-	ahead   []ahead       // see Plan
-	current *ahead        // of the stage at work; nil if it is not in the plan
-	busy    time.Duration // in stages of the plan that have ended
-	passes  float64       // done now in all stages of the plan
+	ahead   []*ahead // see Plan
+	working *ahead   // the tasks at work; nil in a stage without tasks
+	workers int
+	costs   costs
+	besides map[*torch.Worker]time.Duration // since its last lap, see clock
 }
 
 // NewProgress writes to out: a bar if it is a terminal, plain lines otherwise, nothing if quiet.
@@ -72,7 +75,6 @@ func (p *Progress) Warn(message string) {
 func (p *Progress) Begin(stage string, total, skipped float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.enter(stage, total-skipped)
 	p.stage, p.total, p.done, p.skipped, p.doing = stage, total, skipped, skipped, ""
 	p.started, p.lastPrint = time.Now(), time.Now()
 	if p.terminal && !p.quiet {
@@ -84,13 +86,15 @@ func (p *Progress) Begin(stage string, total, skipped float64) {
 }
 
 // Advance adds finished passes; doing says what is being worked on.
-func (p *Progress) Advance(passes float64, doing string) {
+func (p *Progress) Advance(passes float64, doing string) { p.advance(passes, "", doing) }
+
+// advance is Advance for the work of a model.
+func (p *Progress) advance(passes float64, model, doing string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done += passes
-	if p.current != nil {
-		p.current.remaining -= passes
-		p.passes += passes
+	if p.working != nil && p.working.work[model] != nil {
+		p.working.work[model].passes -= passes
 	}
 	if doing != "" {
 		p.doing = doing
@@ -113,15 +117,25 @@ func (p *Progress) show() {
 	}
 }
 
-// left estimates the time to the end of the stage from the rate of this run alone.
+// enough is the share of a stage after which its own rate says something about the rest of it.
+const enough = 0.05
+
+// left estimates the time to the end of the stage: from the costs of its models, or from the rate of this run alone.
 func (p *Progress) left() string {
+	if p.working != nil {
+		if seconds, ok := p.seconds(p.working); ok {
+			if seconds == 0 {
+				return ""
+			}
+			return about(seconds)
+		}
+	}
 	fresh := p.done - p.skipped
 	elapsed := time.Since(p.started)
-	if fresh <= 0 || elapsed < 2*time.Second {
+	if fresh <= 0 || fresh < enough*(p.total-p.skipped) || elapsed < 2*time.Second {
 		return ""
 	}
-	remaining := time.Duration(float64(elapsed) * (p.total - p.done) / fresh)
-	return "about " + remaining.Round(time.Second).String() + " left"
+	return about(elapsed.Seconds() * (p.total - p.done) / fresh)
 }
 
 // bothLeft is the time left of the stage, and of the run where that is known and longer.
@@ -151,7 +165,7 @@ func (p *Progress) End(summary string) {
 		_ = p.bar.Clear()
 		p.bar = nil
 	}
-	p.leave()
+	p.working = nil
 	p.say(fmt.Sprintf("%-10s %s (%s)", p.stage, summary, time.Since(p.started).Round(100*time.Millisecond)))
 }
 

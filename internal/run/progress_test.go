@@ -62,31 +62,6 @@ func TestTimeLeft(t *testing.T) {
 	}
 }
 
-// TestRunLeft: the time left of the run counts the stages to come, by what they cost, and takes off what was finished.
-func TestRunLeft(t *testing.T) {
-	units := t.TempDir()
-	for _, name := range []string{"a", "b"} {
-		u := store.Unit{Stage: "transfer", Name: name, Key: store.Key(strings.Repeat("0", 64))}
-		must(t, u.Begin(units))
-		must(t, u.Commit(units))
-	}
-	p := silent()
-	p.Plan([]planned{{StageAttack, 4, 100}, {StageTransfer, 4, 60}}, units)
-	p.Begin("attack", 100, 50)
-	p.Advance(10, "")
-	p.started = time.Now().Add(-10 * time.Second) // ten passes in ten seconds; forty to go here, thirty of sixty later
-	if left := p.runLeft(); left != "about 1m10s left" {
-		t.Errorf("%q, want about 1m10s left", left)
-	}
-	p.Advance(40, "")
-	p.started = time.Now().Add(-50 * time.Second)
-	p.End("done")
-	p.Begin("transfer", 60, 30)
-	if left := p.runLeft(); left != "about 30s left" {
-		t.Errorf("%q, want about 30s left", left)
-	}
-}
-
 // TestStatus: from another terminal one sees stage, share and finished units, and whether anybody is at work.
 func TestStatus(t *testing.T) {
 	spec := Spec{Dir: t.TempDir()}
@@ -99,7 +74,7 @@ func TestStatus(t *testing.T) {
 	must(t, unit.Begin(filepath.Join(spec.Dir, "units")))
 	must(t, unit.Commit(filepath.Join(spec.Dir, "units")))
 	must(t, os.WriteFile(filepath.Join(spec.Dir, "report.html"), nil, 0o666))
-	beat := heartbeat{Time: time.Now(), Stage: "attack", Share: 0.25, Running: true, RunLeft: "about 2h left", Plan: []planned{{StageAttack, 7, 0}}, Failures: []Failure{{"train", "b", "loss is NaN"}}}
+	beat := heartbeat{Time: time.Now(), Stage: "attack", Share: 0.25, Running: true, RunLeft: "about 2h left", Plan: []planned{{StageAttack, 7, nil}}, Failures: []Failure{{"train", "b", "loss is NaN"}}}
 	must(t, store.WriteJSON(heartbeatFile(spec.Dir), beat))
 	s, err = ReadStatus(spec)
 	must(t, err)

@@ -75,6 +75,7 @@ type runner struct {
 	members  []*member  // those that have not failed
 	students []student  // distilled and left out from there on
 	eval     *evaluation
+	split    int          // images of the validation split
 	whole    *wholeSet    // nil unless [evaluate] asks for it
 	labelled *data.Folder // whose classes are the labels; nil if they came from elsewhere
 	out      Outcome
@@ -112,6 +113,7 @@ func Run(ctx context.Context, spec Spec, o Options) (Outcome, error) {
 		}
 	}
 	defer r.close()
+	r.rememberCosts()
 	defer r.beat()()
 	steps := map[Stage]func(context.Context) error{
 		StagePrepare: r.prepare, StageExport: r.export, StageTrain: r.train, StageEvaluate: r.evaluate, StageAttack: r.attack,
@@ -128,6 +130,7 @@ func Run(ctx context.Context, spec Spec, o Options) (Outcome, error) {
 		if err := steps[stage](ctx); err != nil {
 			return r.out, err
 		}
+		r.Progress.over(stage)
 		if n := r.skipped - found; n > 0 {
 			r.Progress.Say("%-10s %d units were finished before", stage, n)
 		}
@@ -192,6 +195,7 @@ func (r *runner) finished(u store.Unit) (bool, error) {
 // execute runs the tasks of a stage and leaves out the models that failed.
 func (r *runner) execute(ctx context.Context, stage Stage, tasks []task, skippedPasses float64, what string) error {
 	if len(tasks) == 0 {
+		r.Progress.nothing(stage)
 		return nil
 	}
 	p, err := r.workers()
@@ -214,6 +218,7 @@ func (r *runner) leaveOut(stage Stage, failures []Failure) error {
 		r.out.Failures = append(r.out.Failures, f)
 		r.mu.Unlock()
 		r.members = slices.DeleteFunc(r.members, func(m *member) bool { return m.Name == f.Model })
+		r.Progress.forget(f.Model)
 	}
 	if len(r.members) == 0 {
 		return fmt.Errorf("%s: every model failed; the first: %s: %s", stage, failures[0].Model, failures[0].Error)
@@ -221,9 +226,9 @@ func (r *runner) leaveOut(stage Stage, failures []Failure) error {
 	return nil
 }
 
-// setPlan tells Progress and the heartbeat what the run will cost, for n images in the subset and whole in the split.
-func (r *runner) setPlan(n, whole int) {
-	plan := r.plan(n, whole)
+// setPlan tells Progress and the heartbeat what the run will cost, for n images in the subset.
+func (r *runner) setPlan(n int) {
+	plan := r.plan(n, r.split)
 	r.Progress.Plan(plan, r.units())
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -26,6 +26,7 @@ type heartbeat struct {
 	Plan     []planned `json:"plan"` // of the run
 	Running  bool      `json:"running"`
 	Failures []Failure `json:"failures"`
+	Costs    *costs    `json:"costs"` // for the time left of a run that is continued
 }
 
 func heartbeatFile(dir string) string { return filepath.Join(dir, "progress.json") }
@@ -37,7 +38,7 @@ func (r *runner) beat() (stop func()) {
 		// A heartbeat that cannot be written must not end the work it reports on.
 		_ = store.WriteJSON(heartbeatFile(r.Dir), heartbeat{
 			Time: time.Now().UTC(), PID: os.Getpid(), Stage: stage, Share: share, Left: left, RunLeft: runLeft, Doing: doing, Plan: r.planOf(), Running: running,
-			Failures: append([]Failure{}, r.failures()...),
+			Failures: append([]Failure{}, r.failures()...), Costs: r.Progress.measured(),
 		})
 	}
 	write(true)

@@ -120,7 +120,12 @@ func (r *runner) evaluateWhole(ctx context.Context) error {
 			r.skipped++
 			continue
 		}
-		tasks = append(tasks, task{model: m.Name, name: m.Name, passes: passForward * float64(n),
+		there, err := r.recordedShards(m)
+		if err != nil {
+			return err
+		}
+		skipped += passForward * float64(there)
+		tasks = append(tasks, task{model: m.Name, name: m.Name, passes: passForward * float64(n-there),
 			do: func(ctx context.Context, w *torch.Worker, advance func(float64)) error {
 				return r.wholeModel(ctx, w, m, unit, advance)
 			}})
@@ -129,6 +134,31 @@ func (r *runner) evaluateWhole(ctx context.Context) error {
 		return err
 	}
 	return r.publishLogits()
+}
+
+// shardUnit is the unit of images from, ..., to-1.
+func (r *runner) shardUnit(m *member, from, to int) (store.Unit, error) {
+	shard, err := r.wholeUnit(m, from, to)
+	if from == 0 && to == r.whole.list.Len() { // one shard is the whole
+		shard.Name += "-0"
+	}
+	return shard, err
+}
+
+// recordedShards counts the images of the shards that an earlier execution finished.
+func (r *runner) recordedShards(m *member) (images int, err error) {
+	n := r.whole.list.Len()
+	for from := 0; from < n && !r.Force; from += wholeShard {
+		to := min(from+wholeShard, n)
+		shard, err := r.shardUnit(m, from, to)
+		if err != nil {
+			return 0, err
+		}
+		if shard.Recorded(r.units()) {
+			images += to - from
+		}
+	}
+	return images, nil
 }
 
 // wholeModel computes the shards that are missing and joins all.
@@ -143,12 +173,9 @@ func (r *runner) wholeModel(ctx context.Context, w *torch.Worker, m *member, uni
 	var shards []store.Unit
 	for from := 0; from < n; from += wholeShard {
 		to := min(from+wholeShard, n)
-		shard, err := r.wholeUnit(m, from, to)
+		shard, err := r.shardUnit(m, from, to)
 		if err != nil {
 			return err
-		}
-		if from == 0 && to == n { // one shard is the whole
-			shard.Name += "-0"
 		}
 		shards = append(shards, shard)
 		done, err := r.finished(shard)
@@ -156,8 +183,7 @@ func (r *runner) wholeModel(ctx context.Context, w *torch.Worker, m *member, uni
 			return err
 		}
 		if done {
-			advance(passForward * float64(to-from))
-			continue
+			continue // counted before
 		}
 		if model == nil {
 			if model, err = r.load(ctx, w, m); err != nil {
