@@ -3,11 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"sat/internal/experiment"
 	"sat/internal/run"
+	"sat/torch"
 )
 
 // benchFamilies stands for the zoo: plain and grouped residual networks, modern and mobile convolutional ones, convolution
@@ -24,10 +27,10 @@ func benchCommand() *cli.Command {
 			benchLoadCommand(),
 			command(cli.Command{
 				Name:   "attack",
-				Usage:  "PGD on networks of timm with random weights; the peer is torchattacks on the eager network",
-				Flags:  benchFlags(),
+				Usage:  "an attack on networks of timm with random weights; the peers are torchattacks, pyautoattack and an eager Patch-Fool",
+				Flags:  append(benchAttackFlags(), benchFlags()...),
 				Action: func(c *cli.Context) error { return bench(c, run.BenchAttacks) },
-			}, "sat bench attack --models resnet18 --batch 2 --steps 1 --rounds 2"),
+			}, "sat bench attack --models resnet18 --batch 2 --steps 1 --rounds 2\n  sat bench attack --method autoattack --models resnet18 --batch 1 --steps 1 --targets 1 --queries 2 --rounds 1"),
 			command(cli.Command{
 				Name:   "transfer",
 				Usage:  "forward passes with predictions; the peer is the eager network without gradients",
@@ -47,12 +50,52 @@ func benchCommand() *cli.Command {
 	}
 }
 
+// benchTransformers are the networks for Patch-Fool, which needs attention maps.
+const benchTransformers = "deit_tiny_patch16_224,deit_small_patch16_224"
+
+func benchAttackFlags() []cli.Flag {
+	return []cli.Flag{
+		choice("method", "attack; of patchfool, --models are vision transformers", experiment.Methods()...),
+		&cli.StringFlag{Name: "epsilon", Usage: "radius of the ball for pixels in [0,1] (default: 8/255 for pgd; else so small that no image " +
+			"falls, and there is always the same to do)"},
+		&cli.IntFlag{Name: "targets", Usage: "apgd-t, fab-t, autoattack: classes to aim at", Value: 9},
+		&cli.IntFlag{Name: "queries", Usage: "autoattack: queries of the square attack (default: 50 per step, as usual)"},
+	}
+}
+
+// benchAttack reads benchAttackFlags.
+func benchAttack(c *cli.Context) (run.BenchAttack, error) {
+	a := run.BenchAttack{Method: c.String("method"), Targets: c.Int("targets"), Queries: c.Int("queries")}
+	text := c.String("epsilon")
+	if text == "" {
+		text = run.WithstandEpsilon
+		if a.PGD() {
+			text = "8/255"
+		}
+	}
+	var err error
+	if a.Epsilon, err = experiment.ParseFraction(text); err != nil {
+		return a, usagef("--epsilon: %v", err)
+	}
+	if a.Targets < 1 || a.Queries < 0 {
+		return a, usagef("--targets %d, --queries %d: at least 1 and 0", a.Targets, a.Queries)
+	}
+	if a.Method == "autoattack" && c.Int("steps") == 0 {
+		return a, usagef("--steps: the steps of autoattack are not chosen by --seconds; give them")
+	}
+	if a.Method == "autoattack" && a.Queries == 0 {
+		const usual = 50 // 5,000 queries to 100 steps
+		a.Queries = usual * c.Int("steps")
+	}
+	return a, nil
+}
+
 func benchFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "models", Usage: "names for timm.create_model, comma-separated", Value: benchFamilies},
 		&cli.StringFlag{Name: "precision", Usage: "float32, bfloat16 or both, comma-separated; the peer computes in float32", Value: "float32,bfloat16"},
 		&cli.IntFlag{Name: "batch", Usage: "images per pass", Value: 4},
-		&cli.IntFlag{Name: "steps", Usage: "gradients per attack, or forward passes per turn; 0: as many as take about --seconds"},
+		&cli.IntFlag{Name: "steps", Usage: "iterations per attack, or forward passes per turn; 0: as many as take about --seconds"},
 		&cli.Float64Flag{Name: "seconds", Usage: "length of a turn where --steps is 0", Value: 1},
 		&cli.IntFlag{Name: "rounds", Usage: "measured turns per network and precision", Value: 10},
 		&cli.IntFlag{Name: "workers", Usage: "copies of the network that work at the same time; without --peer", Value: 1},
@@ -86,13 +129,29 @@ func bench(c *cli.Context, work run.BenchWork) error {
 		Seconds: c.Float64("seconds"), Rounds: c.Int("rounds"), Threads: n, Workers: c.Int("workers"), Peer: c.Bool("peer"),
 		Home: home(), Dir: c.String("out"),
 	}
+	if work == run.BenchAttacks {
+		if job.BenchAttack, err = benchAttack(c); err != nil {
+			return err
+		}
+		if job.Method == "patchfool" && !c.IsSet("models") {
+			job.Models = strings.Split(benchTransformers, ",")
+		}
+	}
 	if job.Precisions, err = benchPrecisions(c); err != nil {
 		return err
 	}
+	perImage := work == run.BenchAttacks && !job.PGD()
+	if perImage && !c.IsSet("precision") {
+		job.Precisions = []torch.DType{torch.Float32} // bfloat16 ties logits of random networks, and then less is to do
+	}
 
-	table := benchTable{tableWriter: tableWriter{out: c.App.Writer, markdown: c.Bool("markdown")}, peer: job.Peer}
+	table := benchTable{tableWriter: tableWriter{out: c.App.Writer, markdown: c.Bool("markdown")}, peer: job.Peer, perImage: perImage}
 	if !c.Bool("json") {
-		table.head(table.own(benchColumns))
+		columns := slices.Clone(benchColumns)
+		if perImage {
+			columns[2] = "s/image"
+		}
+		table.head(table.own(columns))
 	}
 	var results []run.BenchResult
 	err = run.Bench(c.Context, job, func(r run.BenchResult) {
@@ -156,7 +215,8 @@ func (t tableWriter) head(columns []string) {
 // benchTable prints results as they come.
 type benchTable struct {
 	tableWriter
-	peer bool
+	peer     bool
+	perImage bool // seconds per image in place of images per second
 }
 
 var benchColumns = []string{"network", "precision", "images/s", "spread", "peer", "spread", "ratio", "95 % interval", "cpu ratio", "peak MB", "peer MB"}
@@ -171,9 +231,12 @@ func (t benchTable) own(cells []string) []string {
 
 func (t benchTable) row(r run.BenchResult) {
 	percent := func(x float64) string { return fmt.Sprintf("%.0f %%", 100*x) }
+	ours, theirs := fmt.Sprintf("%.2f", r.ImagesPerSecond), fmt.Sprintf("%.2f", r.PeerPerSecond)
+	if t.perImage {
+		ours, theirs = fmt.Sprintf("%.4g", r.SecondsPerImage), fmt.Sprintf("%.4g", r.PeerPerImage)
+	}
 	t.line(t.own([]string{
-		r.Model, r.Precision, fmt.Sprintf("%.2f", r.ImagesPerSecond), percent(r.Spread),
-		fmt.Sprintf("%.2f", r.PeerPerSecond), percent(r.PeerSpread),
+		r.Model, r.Precision, ours, percent(r.Spread), theirs, percent(r.PeerSpread),
 		fmt.Sprintf("%.3f", r.Ratio), fmt.Sprintf("%.3f to %.3f", r.RatioLo, r.RatioHi), fmt.Sprintf("%.3f", r.CPURatio),
 		fmt.Sprintf("%.0f", r.PeakMB), fmt.Sprintf("%.0f", r.PeerMB),
 	}))

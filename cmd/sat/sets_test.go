@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// studies is both reduced studies in one file, as small as they can be: sets by initialization, hyper-parameters and regime,
+// bothStudies is both reduced studies in one file, as small as they can be: sets by initialization, hyper-parameters and regime,
 // and students of four teachers.
-const studies = `name = "studies"
+const bothStudies = `name = "studies"
 
 [data]
 path = "data/digits"
@@ -113,7 +113,7 @@ func TestStudies(t *testing.T) {
 	needTorch(t)
 	needExporter(t)
 	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, "studies.toml"), []byte(studies), 0o666))
+	must(t, os.WriteFile(filepath.Join(dir, "studies.toml"), []byte(bothStudies), 0o666))
 	if output, err := program(t.Context(), dir, "run", "studies.toml").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}

@@ -1,18 +1,13 @@
 package run
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -27,16 +22,17 @@ import (
 // BenchWork is what a benchmark repeats.
 type BenchWork string
 
-// The pieces of work. The peer of the first is torchattacks' PGD, that of the second a forward pass without gradients,
-// both on timm's eager network in float32.
+// The pieces of work. The peers of the attacks are named in benchattack.go, that of the second a forward pass without
+// gradients, all on timm's eager network in float32 with the module's own weights, on the same images.
 const (
-	BenchAttacks  BenchWork = "attack"   // PGD: Steps gradients of one batch
+	BenchAttacks  BenchWork = "attack"   // Method with Steps iterations on one batch
 	BenchTransfer BenchWork = "transfer" // Steps forward passes of one batch, with predictions
 )
 
 // BenchJob measures networks of timm with random weights: speed does not depend on what they learnt.
 type BenchJob struct {
-	Work       BenchWork
+	Work BenchWork
+	BenchAttack
 	Models     []string // names for timm.create_model
 	Precisions []torch.DType
 	Batch      int
@@ -53,12 +49,16 @@ type BenchJob struct {
 // benchWarmup is how many turns run before the first measured one: first calls are up to twice as slow.
 const benchWarmup = 2
 
-// maxBenchSteps is the paper's number of steps.
-const maxBenchSteps = 50
+// maxTransferSteps is the largest number of forward passes of a turn.
+const maxTransferSteps = 50
 
 // BenchResult is the measurement of one network in one precision.
 type BenchResult struct {
 	Work            BenchWork `json:"work"`
+	Method          string    `json:"method,omitempty"`
+	Epsilon         string    `json:"epsilon,omitempty"`
+	Targets         int       `json:"targets,omitempty"` // classes that apgd-t and fab-t aim at
+	Queries         int       `json:"queries,omitempty"` // of square within autoattack
 	Model           string    `json:"model"`
 	Precision       string    `json:"precision"`
 	Batch           int       `json:"batch"`
@@ -67,8 +67,10 @@ type BenchResult struct {
 	Workers         int       `json:"workers"`
 	Rounds          int       `json:"rounds"`
 	ImagesPerSecond float64   `json:"images_per_second"` // median; an image counts once per step
+	SecondsPerImage float64   `json:"seconds_per_image"` // median cost of an image for all steps
 	Spread          float64   `json:"spread"`            // (third quartile - first) / median of our seconds
 	PeerPerSecond   float64   `json:"peer_images_per_second,omitempty"`
+	PeerPerImage    float64   `json:"peer_seconds_per_image,omitempty"`
 	PeerSpread      float64   `json:"peer_spread,omitempty"`
 	// Ratio is the median of the peer's seconds over ours, pair by pair: above 1 we are faster.
 	Ratio   float64 `json:"ratio,omitempty"`
@@ -78,6 +80,8 @@ type BenchResult struct {
 	CPURatio float64 `json:"cpu_ratio,omitempty"`
 	PeakMB   float64 `json:"peak_mb"` // resident memory
 	PeerMB   float64 `json:"peer_peak_mb,omitempty"`
+	// Fooled counts the images of the batch that fell; the peer's number is the same, or Bench fails.
+	Fooled *int `json:"fooled,omitempty"`
 }
 
 // Bench runs the measurement and hands over each result as it is there.
@@ -90,8 +94,8 @@ func Bench(ctx context.Context, job BenchJob, report func(BenchResult)) error {
 	}
 	var jobs []zoo.Job
 	for _, name := range job.Models {
-		if _, err := os.Stat(filepath.Join(job.Dir, name+".pt")); err != nil {
-			jobs = append(jobs, zoo.Job{Name: name, Model: name})
+		if _, err := os.Stat(job.module(name)); err != nil {
+			jobs = append(jobs, zoo.Job{Name: job.exported(name), Model: name, Attention: job.needsAttention()})
 		}
 	}
 	if len(jobs) > 0 {
@@ -111,8 +115,11 @@ func Bench(ctx context.Context, job BenchJob, report func(BenchResult)) error {
 	return nil
 }
 
-// turn is the cost of one repetition.
-type turn struct{ wall, cpu float64 }
+// turn is the cost of one repetition, and how many images an attack fooled (-1: it does not say).
+type turn struct {
+	wall, cpu float64
+	fooled    int
+}
 
 // contender repeats the work of a benchmark.
 type contender interface {
@@ -137,11 +144,11 @@ func (job BenchJob) measure(ctx context.Context, name string) (results []BenchRe
 	}
 	var other *peer
 	if job.Peer {
-		if other, err = job.startPeer(ctx, name); err != nil {
+		if other, err = job.startPeer(ctx, name, all[0].(*ours).x); err != nil {
 			return nil, err
 		}
 		defer other.stop()
-		all = append(all, other)
+		all = append(all, attackPeer{other})
 	}
 
 	steps := max(job.Steps, 1)
@@ -158,7 +165,13 @@ func (job BenchJob) measure(ctx context.Context, name string) (results []BenchRe
 			if round >= benchWarmup {
 				turns[k] = append(turns[k], cost)
 			} else if job.Steps == 0 && k == 0 && round == benchWarmup-1 {
-				steps = min(max(int(job.Seconds/cost.wall*float64(steps)+0.5), 1), maxBenchSteps)
+				steps = min(max(int(job.Seconds/cost.wall*float64(steps)+0.5), 1), job.maxSteps())
+			}
+		}
+		for k := range turns {
+			if round >= benchWarmup && last(turns[k]).fooled != last(turns[0]).fooled {
+				return nil, fmt.Errorf("%d of %d images fall in one precision or by the peer, %d in the other: they did not do the same work; choose another epsilon",
+					last(turns[k]).fooled, job.Batch, last(turns[0]).fooled)
 			}
 		}
 	}
@@ -168,11 +181,15 @@ func (job BenchJob) measure(ctx context.Context, name string) (results []BenchRe
 	for k, precision := range job.Precisions {
 		r := BenchResult{Work: job.Work, Model: name, Precision: precision.String(), Batch: job.Batch, Steps: steps,
 			Threads: job.Threads, Workers: job.Workers, Rounds: job.Rounds, PeakMB: peaks[k]}
+		if job.Work == BenchAttacks {
+			job.describe(&r, last(turns[k]).fooled)
+		}
 		ours := column(turns[k], wall)
-		r.ImagesPerSecond, r.Spread = work/median(ours), spread(ours)
+		r.ImagesPerSecond, r.SecondsPerImage, r.Spread = work/median(ours), median(ours)/(work/float64(steps)), spread(ours)
 		if other != nil {
 			theirs := column(turns[len(turns)-1], wall)
-			r.PeerPerSecond, r.PeerSpread, r.PeerMB = work/median(theirs), spread(theirs), other.peakMB
+			r.PeerPerSecond, r.PeerPerImage, r.PeerSpread, r.PeerMB =
+				work/median(theirs), median(theirs)/float64(job.Batch), spread(theirs), other.peakMB
 			ratios := quotients(theirs, ours)
 			r.Ratio = median(ratios)
 			r.RatioLo, r.RatioHi = medianInterval(ratios)
@@ -182,6 +199,8 @@ func (job BenchJob) measure(ctx context.Context, name string) (results []BenchRe
 	}
 	return results, nil
 }
+
+func last[T any](values []T) T { return values[len(values)-1] }
 
 func column(turns []turn, f func(turn) float64) []float64 {
 	out := make([]float64, len(turns))
@@ -253,23 +272,38 @@ type ours struct {
 func (job BenchJob) start(ctx context.Context, name string, precision torch.DType) (*ours, error) {
 	o := &ours{job: job}
 	for range job.Workers {
-		model, err := zoo.Load(ctx, filepath.Join(job.Dir, name+".pt"), zoo.LoadOptions{CacheDir: job.Dir, Precision: precision})
+		model, err := zoo.Load(ctx, job.module(name), zoo.LoadOptions{CacheDir: job.Dir, Precision: precision})
 		if err != nil {
 			o.close()
 			return nil, err
 		}
 		o.models = append(o.models, model)
 	}
-	h, w := o.models[0].InputSize()
-	o.x = attacks.NewBatch(job.Batch, 3, h, w)
-	random := rng.New(0, "bench")
-	for i := range o.x.Pixels {
-		o.x.Pixels[i] = random.Float32()
-	}
+	o.x = benchImages(job.Batch, o.models[0])
 	for i := range job.Batch {
-		o.y, o.ids = append(o.y, int64(random.IntN(o.models[0].Classes()))), append(o.ids, strconv.Itoa(i))
+		o.ids = append(o.ids, strconv.Itoa(i))
+	}
+	// The network's own predictions: its images are then all there to be attacked.
+	logits, err := o.models[0].Logits(ctx, o.x)
+	if err == nil {
+		o.y, err = attacks.Predict(logits, job.Batch)
+	}
+	if err != nil {
+		o.close()
+		return nil, err
 	}
 	return o, nil
+}
+
+// benchImages are noise.
+func benchImages(n int, m *zoo.Model) attacks.Batch {
+	h, w := m.InputSize()
+	x := attacks.NewBatch(n, 3, h, w)
+	random := rng.New(0, "bench")
+	for i := range x.Pixels {
+		x.Pixels[i] = random.Float32()
+	}
+	return x
 }
 
 func (o *ours) close() {
@@ -281,28 +315,26 @@ func (o *ours) close() {
 // turn implements contender.
 func (o *ours) turn(ctx context.Context, steps int) (turn, error) {
 	started, before := time.Now(), cpuSeconds()
-	failures := make([]error, len(o.models))
+	failures, fooled := make([]error, len(o.models)), make([]int, len(o.models))
 	var wg sync.WaitGroup
 	for i, m := range o.models {
-		wg.Go(func() { failures[i] = o.work(ctx, m, steps) })
+		wg.Go(func() { fooled[i], failures[i] = o.work(ctx, m, steps) })
 	}
 	wg.Wait()
-	return turn{time.Since(started).Seconds(), cpuSeconds() - before}, errors.Join(failures...)
+	return turn{time.Since(started).Seconds(), cpuSeconds() - before, fooled[0]}, errors.Join(failures...)
 }
 
-func (o *ours) work(ctx context.Context, m *zoo.Model, steps int) error {
+// work says how many images an attack fooled, -1 where it does not look.
+func (o *ours) work(ctx context.Context, m *zoo.Model, steps int) (fooled int, err error) {
 	if o.job.Work == BenchAttacks {
-		pgd := attacks.Defaults()
-		pgd.Steps = steps
-		_, err := pgd.Images(ctx, m, o.x, o.y, o.ids, nil)
-		return err
+		return o.job.attack(ctx, m, o.x, o.y, o.ids, steps)
 	}
 	for range steps {
 		if _, err := attacks.Evaluate(ctx, m.TransferLogits, o.x, o.x.N, nil); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return -1, nil
 }
 
 // cpuSeconds is the processor time of this process so far, over all threads.
@@ -338,74 +370,4 @@ func medianInterval(values []float64) (lo, hi float64) {
 	}
 	k = max(k, 1)
 	return sorted[k-1], sorted[n-k]
-}
-
-// peer is a script of scripts/peers waiting for its next turn.
-type peer struct {
-	cmd    *exec.Cmd
-	input  io.WriteCloser
-	lines  *bufio.Reader
-	peakMB float64
-}
-
-func (job BenchJob) startPeer(ctx context.Context, name string) (*peer, error) {
-	m, err := zoo.ReadManifest(filepath.Join(job.Dir, name+".pt"))
-	if err != nil {
-		return nil, err
-	}
-	return startPeer(ctx, job.Home, "attack.py", "--model", name, "--work", string(job.Work),
-		"--size", strconv.Itoa(m.InputSize[1]), "--batch", strconv.Itoa(job.Batch), "--threads", strconv.Itoa(job.Threads))
-}
-
-// startPeer starts scripts/peers/NAME in the peers' environment and waits until it is ready.
-func startPeer(ctx context.Context, home, name string, args ...string) (*peer, error) {
-	python := filepath.Join(home, "third_party", "peers", "bin", "python")
-	if _, err := os.Stat(python); err != nil {
-		return nil, fmt.Errorf("%w: no peer environment at %s; \"scripts/setup.sh peers\" makes it", ErrEnvironment, python)
-	}
-	cmd := exec.CommandContext(ctx, python, append([]string{script(home, "peers/"+name)}, args...)...)
-	cmd.Stderr = os.Stderr
-	input, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	output, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	p := &peer{cmd: cmd, input: input, lines: bufio.NewReader(output)}
-	if line, err := p.lines.ReadString('\n'); err != nil || !strings.HasPrefix(line, "ready") {
-		p.stop()
-		return nil, errors.New("the peer did not start; its complaint is above")
-	}
-	return p, nil
-}
-
-// turn implements contender.
-func (p *peer) turn(_ context.Context, steps int) (turn, error) {
-	t, _, err := p.do(steps, false)
-	return t, err
-}
-
-// do has the peer repeat its work. A peer that trains also says the loss of its last update.
-func (p *peer) do(steps int, trains bool) (t turn, loss float64, err error) {
-	if _, err := fmt.Fprintln(p.input, steps); err != nil {
-		return turn{}, 0, err
-	}
-	var kib float64
-	answer := []any{&t.wall, &t.cpu, &kib}
-	if trains {
-		answer = append(answer, &loss)
-	}
-	_, err = fmt.Fscanln(p.lines, answer...)
-	p.peakMB = kib * 1024 / 1e6
-	return t, loss, err
-}
-
-func (p *peer) stop() {
-	_ = p.input.Close() // ends its loop
-	_ = p.cmd.Wait()
 }

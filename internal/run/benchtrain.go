@@ -159,7 +159,7 @@ func (b TrainBench) measure(ctx context.Context, name string, precision torch.DT
 			return result, err
 		}
 		defer other.stop()
-		if _, result.PeerLoss, err = other.do(lossUpdates, true); err != nil {
+		if _, err = other.do(lossUpdates, &result.PeerLoss); err != nil {
 			return result, err
 		}
 		if difference := math.Abs(result.PeerLoss/result.Loss - 1); !(difference <= lossTolerance[precision]) {
@@ -208,8 +208,8 @@ type trainPeer struct{ *peer }
 
 // turn implements contender.
 func (p trainPeer) turn(_ context.Context, steps int) (turn, error) {
-	t, _, err := p.do(steps, true)
-	return t, err
+	var loss float64
+	return p.do(steps, &loss)
 }
 
 func (b TrainBench) startPeer(ctx context.Context, name string, precision torch.DType, loop *trainLoop, work string) (*peer, error) {
@@ -388,7 +388,7 @@ func (l *trainLoop) turn(ctx context.Context, steps int) (turn, error) {
 	}
 	select {
 	case l.loss = <-l.losses:
-		return turn{time.Since(started).Seconds(), cpuSeconds() - before}, nil
+		return turn{wall: time.Since(started).Seconds(), cpu: cpuSeconds() - before}, nil
 	case err := <-l.ended:
 		return turn{}, l.early(err)
 	}

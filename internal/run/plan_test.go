@@ -136,7 +136,7 @@ func TestRateOfABeginning(t *testing.T) {
 func TestPlanOfARun(t *testing.T) {
 	spec := comparison(t, 6, "a", "b")
 	spec.Members = append(spec.Members, Member{Name: "large", Group: "large", Path: testkit.Root(t) + "/zoo/testdata/vit.pt"}) // 16x16
-	must(t, data.WriteNPY(spec.Data.LabelsFile, []int64{0, 1, 2, 3, 0, 1}, 6)) // planes need three classes
+	must(t, data.WriteNPY(spec.Data.LabelsFile, []int64{0, 1, 2, 3, 0, 1}, 6))                                                 // planes need three classes
 	spec.Evaluate = experiment.Evaluate{Logits: "float32"}
 	spec.Transfer.ResizeOnly = true
 	spec.Boundary = &Boundary{Options: boundary.Options{Grid: 3, Margin: 0.1}, Triplets: planesPerUnit + 1, Reference: "large"}
