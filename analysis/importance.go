@@ -319,9 +319,13 @@ func permute(ctx context.Context, b *Boosting, r *Regression, arrangements iter.
 	baseline := r2(r.squares(own), sst)
 	losses := make([][]float64, r.columns)
 	if b.table != nil && r.binary {
+		byPattern := make([]uint32, len(r.count))
+		for p := range byPattern {
+			byPattern[p] = r.key(p)
+		}
 		keys, moved := make([]uint32, len(r.y)), make([]uint32, len(r.y))
 		for i, p := range r.pattern {
-			keys[i] = r.key(int(p))
+			keys[i] = byPattern[p]
 		}
 		for _, source := range arrangements {
 			if err := ctx.Err(); err != nil {

@@ -1,7 +1,6 @@
 package analysis
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -47,15 +46,24 @@ func NewRegression[T uint8 | float32 | float64](x []T, columns int, y []float64)
 	}
 	r := &Regression{columns: columns, y: y, pattern: make([]int32, len(y)), binary: columns <= tableColumns}
 	for k, v := range x {
-		f := float64(float32(v))
-		if math.IsNaN(f) || math.IsInf(f, 0) {
+		if v == 0 || v == 1 {
+			continue
+		}
+		r.binary = false
+		if f := float64(float32(v)); math.IsNaN(f) || math.IsInf(f, 0) {
 			return nil, fmt.Errorf("regression: row %d, column %d is %v", k/columns+1, k%columns+1, v)
 		}
-		r.binary = r.binary && (v == 0 || v == 1)
 	}
 	var order []int32 // rows by pattern
 	if r.binary {
-		order = r.collapseKeys(func(i, j int) bool { return x[i*columns+j] != 0 })
+		for i := range y {
+			key := int32(0)
+			for _, v := range x[i*columns : (i+1)*columns] { // the first column is the highest digit: keys ascend as the rows do
+				key = key<<1 | int32(v)
+			}
+			r.pattern[i] = key
+		}
+		order = r.collapseKeys()
 	} else {
 		rows := make([]float32, len(x))
 		for k, v := range x {
@@ -85,18 +93,10 @@ func (r *Regression) collapse(rows []float32) []int32 {
 	return order
 }
 
-// collapseKeys is collapse for 0/1 rows, by counting.
-func (r *Regression) collapseKeys(bit func(row, column int) bool) []int32 {
+// collapseKeys is collapse for 0/1 rows, by counting. It finds the rows, read as binary numbers, in pattern.
+func (r *Regression) collapseKeys() []int32 {
 	size := make([]int32, 1<<r.columns+1)
-	for i := range r.pattern {
-		key := int32(0)
-		for j := range r.columns { // the first column is the highest digit: keys ascend as the rows do
-			key <<= 1
-			if bit(i, j) {
-				key |= 1
-			}
-		}
-		r.pattern[i] = key
+	for _, key := range r.pattern {
 		size[key+1]++
 	}
 	number := make([]int32, 1<<r.columns)
@@ -125,18 +125,18 @@ func (r *Regression) collapseKeys(bit func(row, column int) bool) []int32 {
 func (r *Regression) summarize(order []int32) error {
 	patterns := len(r.values) / r.columns
 	r.count, r.mean, r.within = make([]float64, patterns), make([]float64, patterns), make([]float64, patterns)
+	var group []float64
 	for from := 0; from < len(order); {
 		p := r.pattern[order[from]]
 		to := from
-		for to < len(order) && r.pattern[order[to]] == p {
-			to++
+		for group = group[:0]; to < len(order) && r.pattern[order[to]] == p; to++ {
+			group = append(group, r.y[order[to]])
 		}
-		group := order[from:to]
-		slices.SortFunc(group, func(a, b int32) int { return cmp.Compare(r.y[a], r.y[b]) })
+		slices.Sort(group)
 		n := float64(len(group))
-		center := sumOf(len(group), func(k int) float64 { return r.y[group[k]] / n })
+		center := sumOf(len(group), func(k int) float64 { return group[k] / n })
 		r.count[p], r.mean[p] = n, center
-		r.within[p] = sumOf(len(group), func(k int) float64 { d := r.y[group[k]] - center; return d * d })
+		r.within[p] = sumOf(len(group), func(k int) float64 { d := group[k] - center; return d * d })
 		if math.IsInf(r.within[p], 0) || math.IsNaN(r.within[p]) {
 			return errors.New("regression: targets too large for float64 arithmetic")
 		}

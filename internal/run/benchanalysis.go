@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,30 +28,35 @@ import (
 // AnalysisBench measures the analyses on synthetic models.
 type AnalysisBench struct {
 	Models  []int // numbers of models
-	Images  int   // of the ensembles, 69 models with 1,000 classes; 0: no ensembles
-	Rounds  int   // measured pairs for up to fewModels models
-	Tasks   []string
-	Peer    bool // also scikit-learn and NumPy, turn by turn
-	Home    string
-	Scratch string // folder of the arrays that both sides read
+	Images  int   // of the ensembles of 69 models; 0: no ensembles
+	Classes int   // of the ensembles
+	// PeerImages are those that NumPy does of them, where all would take it too long: its seconds are then scaled. 0: all.
+	PeerImages int
+	Rounds     int // measured pairs for up to fewModels models
+	Tasks      []string
+	Peer       bool // also scikit-learn and NumPy, turn by turn
+	Home       string
+	Scratch    string // folder of the arrays that both sides read
 }
 
 // AnalysisTasks are what can be measured.
 var AnalysisTasks = []string{"boosting", "importance", "kmeans", "tsne", "ensembles"}
 
 // Beyond fewModels, the peer needs minutes for one run of some tasks: then the trees, permutations and rounds are fewer, on
-// both sides.
+// both sides. Importance looks into more trees there, fitted once, before the clock runs, to one row for each pattern of
+// differences, because 500 trees on all pairs take the peer an hour.
 const (
-	fewModels       = 200
-	manyStages      = 500
-	fewStages       = 10
-	manyRepeats     = 10
-	fewRepeats      = 1
-	fewRounds       = 3
-	ensembleModels  = 69
-	ensembleClasses = 1000
-	benchClusters   = 10
-	benchRestarts   = 100
+	fewModels      = 200
+	manyStages     = 500
+	fewStages      = 10
+	patternStages  = 100
+	manyRepeats    = 10
+	fewRepeats     = 1
+	fewRounds      = 3
+	ensembleModels = 69
+	manyImages     = 10000 // from here on a turn is long, and none goes before the first measured one
+	benchClusters  = 10
+	benchRestarts  = 100
 )
 
 // AnalysisResult is the measurement of one task.
@@ -80,8 +86,11 @@ type benchTask struct {
 	models  int
 	size    string
 	rounds  int
+	warmup  int            // rounds before the measured ones
+	prepare map[string]any // what the peer is asked for once, before the clock runs
 	ours    func() (float64, error)
 	request map[string]any // what the peer is asked for
+	scale   float64        // of the peer's seconds, where it does a part of the work; 0: all of it
 	agree   func(ours, theirs float64) bool
 }
 
@@ -115,6 +124,7 @@ func BenchAnalysis(ctx context.Context, job AnalysisBench, report func(AnalysisR
 		return nil
 	}
 	if slices.Contains(job.Tasks, "ensembles") && job.Images > 0 {
+		defer os.RemoveAll(job.logits())
 		if err := run(job.ensembleTask(ctx)); err != nil {
 			return err
 		}
@@ -127,11 +137,16 @@ func BenchAnalysis(ctx context.Context, job AnalysisBench, report func(AnalysisR
 	return nil
 }
 
-// measure takes turns with the peer, after one round that does not count.
+// measure takes turns with the peer, after rounds that do not count.
 func (t benchTask) measure(ctx context.Context, peer *analysisPeer) (AnalysisResult, error) {
 	result := AnalysisResult{Task: t.name, Models: t.models, Size: t.size, Rounds: t.rounds}
 	var ours, theirs, ratios, cpu, peerCPU []float64
-	for round := range 1 + t.rounds {
+	if t.prepare != nil && peer != nil {
+		if _, err := peer.ask(t.prepare); err != nil {
+			return result, err
+		}
+	}
+	for round := range t.warmup + t.rounds {
 		if err := ctx.Err(); err != nil {
 			return result, err
 		}
@@ -151,8 +166,11 @@ func (t benchTask) measure(ctx context.Context, peer *analysisPeer) (AnalysisRes
 				return result, fmt.Errorf("%v, but the peer finds %v", value, answer.Value)
 			}
 			result.PeerValue, result.PeerMB = answer.Value, answer.PeakKiB*1024/1e6
+			if t.scale > 0 {
+				answer.Seconds, answer.CPU = t.scale*answer.Seconds, t.scale*answer.CPU
+			}
 		}
-		if round > 0 {
+		if round >= t.warmup {
 			ours, theirs, ratios = append(ours, seconds), append(theirs, answer.Seconds), append(ratios, answer.Seconds/seconds)
 			cpu, peerCPU = append(cpu, spent), append(peerCPU, answer.CPU)
 		}
@@ -208,9 +226,9 @@ func benchZoo(n int) (*analysis.Matrix, *analysis.Features) {
 
 // matrixTasks are the tasks on a similarity matrix of n models.
 func (job AnalysisBench) matrixTasks(ctx context.Context, n int) ([]benchTask, error) {
-	stages, repeats, rounds := manyStages, manyRepeats, job.Rounds
+	stages, lookInto, repeats, rounds := manyStages, manyStages, manyRepeats, job.Rounds
 	if n > fewModels {
-		stages, repeats, rounds = fewStages, fewRepeats, min(fewRounds, job.Rounds)
+		stages, lookInto, repeats, rounds = fewStages, patternStages, fewRepeats, min(fewRounds, job.Rounds)
 	}
 	sat, features := benchZoo(n)
 	x, err := features.PairDifferences()
@@ -239,31 +257,48 @@ func (job AnalysisBench) matrixTasks(ctx context.Context, n int) ([]benchTask, e
 		data.WriteNPY(in("rows"), flat, n, benchClusters), data.WriteNPY(in("distance"), distance.Values, n, n)); err != nil {
 		return nil, err
 	}
-	var fitted *analysis.Boosting
-	var problem *analysis.Regression
-	close := func(a, b float64) bool { return math.Abs(a-b) <= 1e-9*math.Max(math.Abs(a), math.Abs(b)) }
-	fit := func() (float64, error) {
-		if problem, err = analysis.NewRegression(x, columns, y); err != nil {
-			return 0, err
+	fitX, fitY, fitFiles := x, y, [2]string{in("x"), in("y")}
+	if n > fewModels {
+		fitX, fitY = distinct(x, columns, y)
+		fitFiles = [2]string{in("patterns-x"), in("patterns-y")}
+		if err := errors.Join(data.WriteNPY(fitFiles[0], fitX, len(fitY), columns), data.WriteNPY(fitFiles[1], fitY, len(fitY))); err != nil {
+			return nil, err
 		}
-		fitted, err = analysis.Boost(ctx, problem, analysis.BoostingOptions{Stages: stages})
-		if err != nil {
-			return 0, err
-		}
-		return fitted.R2, nil
 	}
+	fit := func(x []uint8, y []float64, stages int) (*analysis.Boosting, error) {
+		problem, err := analysis.NewRegression(x, columns, y)
+		if err != nil {
+			return nil, err
+		}
+		return analysis.Boost(ctx, problem, analysis.BoostingOptions{Stages: stages})
+	}
+	var fitted *analysis.Boosting
+	if slices.Contains(job.Tasks, "importance") {
+		if fitted, err = fit(fitX, fitY, lookInto); err != nil {
+			return nil, err
+		}
+	}
+	close := func(a, b float64) bool { return math.Abs(a-b) <= 1e-9*math.Max(math.Abs(a), math.Abs(b)) }
 	return []benchTask{
-		{name: "boosting", models: n, size: fmt.Sprintf("%d pairs, %d trees", len(y), stages), rounds: rounds, ours: fit,
-			request: map[string]any{"task": "boosting", "x": in("x"), "y": in("y"), "stages": stages}, agree: close},
-		{name: "importance", models: n, size: fmt.Sprintf("%d pairs, %d trees, %d permutations", len(y), stages, repeats*columns),
-			rounds: rounds, ours: func() (float64, error) {
-				if fitted == nil { // boosting is not among the tasks
-					return 0, errors.New("needs the task boosting, whose model it looks into")
+		{name: "boosting", models: n, size: fmt.Sprintf("%d pairs, %d trees", len(y), stages), rounds: rounds, warmup: 1,
+			ours: func() (float64, error) {
+				b, err := fit(x, y, stages)
+				if err != nil {
+					return 0, err
+				}
+				return b.R2, nil
+			}, request: map[string]any{"task": "boosting", "x": in("x"), "y": in("y"), "stages": stages}, agree: close},
+		{name: "importance", models: n, size: fmt.Sprintf("%d pairs, %d trees, %d permutations", len(y), lookInto, repeats*columns),
+			rounds: rounds, warmup: 1, prepare: map[string]any{"task": "fit", "x": fitFiles[0], "y": fitFiles[1], "stages": lookInto},
+			ours: func() (float64, error) {
+				problem, err := analysis.NewRegression(x, columns, y)
+				if err != nil {
+					return 0, err
 				}
 				r2, _, err := fitted.PermutationImportance(ctx, problem, repeats, 0)
 				return r2, err
-			}, request: map[string]any{"task": "importance", "repeats": repeats}, agree: close},
-		{name: "kmeans", models: n, size: fmt.Sprintf("%d clusters, %d restarts", benchClusters, benchRestarts), rounds: rounds,
+			}, request: map[string]any{"task": "importance", "x": in("x"), "y": in("y"), "repeats": repeats}, agree: close},
+		{name: "kmeans", models: n, size: fmt.Sprintf("%d clusters, %d restarts", benchClusters, benchRestarts), rounds: rounds, warmup: 1,
 			ours: func() (float64, error) {
 				r, err := analysis.KMeans(ctx, clusters.Features, analysis.KMeansOptions{K: benchClusters, Restarts: benchRestarts})
 				if err != nil {
@@ -272,7 +307,7 @@ func (job AnalysisBench) matrixTasks(ctx context.Context, n int) ([]benchTask, e
 				return r.Inertia, nil
 			}, request: map[string]any{"task": "kmeans", "x": in("rows"), "k": benchClusters, "restarts": benchRestarts},
 			agree: func(a, b float64) bool { return a <= b*(1+1e-9) }},
-		{name: "tsne", models: n, size: "1000 steps", rounds: rounds,
+		{name: "tsne", models: n, size: "1000 steps", rounds: rounds, warmup: 1,
 			ours: func() (float64, error) {
 				e, err := analysis.TSNEOfDistances(ctx, distance, analysis.TSNEOptions{Perplexity: 30, Init: analysis.InitRandom})
 				if err != nil {
@@ -289,9 +324,9 @@ func (job AnalysisBench) ensembleTask(ctx context.Context) ([]benchTask, error) 
 	labels := make([]int64, job.Images)
 	random := rng.New(0, "bench/labels")
 	for i := range labels {
-		labels[i] = int64(random.IntN(ensembleClasses))
+		labels[i] = int64(random.IntN(job.Classes))
 	}
-	dir := filepath.Join(job.Scratch, "logits")
+	dir := job.logits()
 	labelFile := filepath.Join(job.Scratch, "labels.npy")
 	if err := data.WriteNPY(labelFile, labels, len(labels)); err != nil {
 		return nil, err
@@ -300,19 +335,9 @@ func (job AnalysisBench) ensembleTask(ctx context.Context) ([]benchTask, error) 
 	for m := range ensembleModels {
 		name := fmt.Sprintf("model%02d", m)
 		names, paths = append(names, name), append(paths, filepath.Join(dir, name+".npy"))
-		err := data.StreamNPY(paths[m], []int{job.Images, ensembleClasses}, func(write func([]float32) error) error {
-			row := make([]float32, ensembleClasses)
-			for i, y := range labels {
-				benchLogits(row, m, i, int(y))
-				if err := write(row); err != nil {
-					return err
-				}
-			}
-			return ctx.Err()
-		})
-		if err != nil {
-			return nil, err
-		}
+	}
+	if err := job.writeLogits(ctx, paths, labels); err != nil {
+		return nil, err
 	}
 	var sets [][]int
 	for a := range names {
@@ -320,37 +345,132 @@ func (job AnalysisBench) ensembleTask(ctx context.Context) ([]benchTask, error) 
 			sets = append(sets, []int{a, b})
 		}
 	}
-	return []benchTask{{
+	// wrong counts the wrong answers of all ensembles on the first images.
+	wrong := func(images int) (float64, error) {
+		logits, err := studies.OpenLogits(dir, names, labels)
+		if err != nil {
+			return 0, err
+		}
+		defer logits.Close()
+		part := *logits.Logits
+		part.Labels = part.Labels[:images]
+		e, err := part.Ensembles(ctx, sets, analysis.EnsembleOptions{})
+		if err != nil {
+			return 0, err
+		}
+		sum := 0
+		for _, n := range e.Ensemble {
+			sum += n
+		}
+		return float64(sum), nil
+	}
+	task := benchTask{
 		name: "ensembles", models: ensembleModels,
-		size:   fmt.Sprintf("%d pairs, %d images, %d classes", len(sets), job.Images, ensembleClasses),
-		rounds: job.Rounds,
-		ours: func() (float64, error) {
-			logits, err := studies.OpenLogits(dir, names, labels)
-			if err != nil {
-				return 0, err
-			}
-			defer logits.Close()
-			e, err := logits.Ensembles(ctx, sets, analysis.EnsembleOptions{})
-			if err != nil {
-				return 0, err
-			}
-			wrong := 0
-			for _, n := range e.Ensemble {
-				wrong += n
-			}
-			return float64(wrong), nil
-		},
-		request: map[string]any{"task": "ensembles", "logits": paths, "labels": labelFile, "block": 64},
+		size:   fmt.Sprintf("%d pairs, %d images, %d classes", len(sets), job.Images, job.Classes),
+		rounds: job.Rounds, warmup: 1,
+		ours:    func() (float64, error) { return wrong(job.Images) },
+		request: map[string]any{"task": "ensembles", "logits": paths, "labels": labelFile, "images": job.Images},
 		agree:   func(a, b float64) bool { return a == b },
-	}}, nil
+	}
+	if job.Images >= manyImages {
+		task.warmup = 0
+	}
+	if n := job.PeerImages; job.Peer && 0 < n && n < job.Images {
+		part, err := wrong(n)
+		if err != nil {
+			return nil, err
+		}
+		task.size += fmt.Sprintf(" (peer: %d images, seconds scaled)", n)
+		task.request["images"], task.scale = n, float64(job.Images)/float64(n)
+		task.agree = func(_, theirs float64) bool { return theirs == part }
+	}
+	return []benchTask{task}, nil
+}
+
+// logits is the folder of the logits, which go when they have served.
+func (job AnalysisBench) logits() string { return filepath.Join(job.Scratch, "logits") }
+
+// writeLogits makes up the logits of every model, on all cores.
+func (job AnalysisBench) writeLogits(ctx context.Context, paths []string, labels []int64) error {
+	if err := os.MkdirAll(job.logits(), 0o777); err != nil {
+		return err
+	}
+	need := int64(len(paths)) * int64(len(labels)) * int64(job.Classes) * 4
+	var disk unix.Statfs_t
+	if err := unix.Statfs(job.logits(), &disk); err != nil {
+		return err
+	}
+	if free := int64(disk.Bavail) * disk.Bsize; need > free {
+		return fmt.Errorf("the logits take %.1f GB, and %s has %.1f GB left; give fewer images or another folder", float64(need)/1e9, job.logits(), float64(free)/1e9)
+	}
+	inner, cancel := context.WithCancel(ctx)
+	defer cancel()
+	faults := make([]error, len(paths))
+	next := make(chan int)
+	var group sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() {
+			row := make([]float32, job.Classes)
+			for m := range next {
+				faults[m] = data.StreamNPY(paths[m], []int{len(labels), job.Classes}, func(write func([]float32) error) error {
+					for i, y := range labels {
+						if err := inner.Err(); err != nil {
+							return err
+						}
+						benchLogits(row, m, i, int(y))
+						if err := write(row); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				if faults[m] != nil {
+					cancel()
+				}
+			}
+		})
+	}
+	for m := range paths {
+		next <- m
+	}
+	close(next)
+	group.Wait()
+	for _, fault := range faults {
+		if fault != nil && !errors.Is(fault, context.Canceled) {
+			return fault
+		}
+	}
+	return ctx.Err()
+}
+
+// distinct returns one row for each pattern of x, with the mean of its y.
+func distinct(x []uint8, columns int, y []float64) (rows []uint8, means []float64) {
+	place := map[string]int{}
+	var counts []float64
+	for i, v := range y {
+		row := x[i*columns : (i+1)*columns]
+		k, seen := place[string(row)]
+		if !seen {
+			k = len(means)
+			place[string(row)] = k
+			rows, means, counts = append(rows, row...), append(means, 0), append(counts, 0)
+		}
+		means[k] += v
+		counts[k]++
+	}
+	for k, n := range counts {
+		means[k] /= n
+	}
+	return rows, means
 }
 
 // benchLogits are those of a classifier of about 80 % accuracy: noise, and more for the true class, less so on images that
 // are hard for all.
 func benchLogits(row []float32, model, image, label int) {
 	random := rng.New(1, "bench/logits", uint64(model), uint64(image))
-	for c := range row {
-		row[c] = 2*(random.Float32()+random.Float32()) - 2
+	for c := range row { // a triangular distribution, from both halves of one draw
+		v := random.Uint32()
+		row[c] = float32(v>>16+v&0xffff)/(1<<15) - 2
 	}
 	row[label] += 1.5 + 2*rng.New(1, "bench/hard", uint64(image)).Float32()
 }
