@@ -6,7 +6,7 @@
 //
 // All paths are relative to the run directory. Columns are found by name; their order is free and further columns are
 // ignored. An empty field is an undefined number. Names of models must agree between files. The files of similarity/
-// must exist and agree with each other, guards.csv excepted; the others are optional, and what they would have shown is marked "not run".
+// must exist, unless they are called optional, and agree with each other; the others are optional, and what they would have shown is marked "not run".
 //
 //	similarity/sat.csv                  model,<names>: square, rows in the order of the columns
 //	similarity/pairs_undirected.csv     a,b,n_both,fooled_ab,fooled_ba,percent,sat,ci_lo,ci_hi,status
@@ -16,7 +16,9 @@
 //	similarity/{sat,pairs_undirected}.meta.json    any object of settings
 //	similarity/guards.csv               model,flags[,classes,attacked,zero_gradient,saturated,nan_replaced,white_box,
 //	                                    resized_pairs,resize_marked,top1,paper_filter]: what a run found about each model, see
-//	                                    docs/files.md; optional, unlike the others of similarity/
+//	                                    docs/files.md; optional
+//	similarity/resize_only.csv          optional: source,target,n_both,n_wrong: clean images of source, resized, that target
+//	                                    gets wrong
 //	features.csv                        model, then one column per component; base_architecture colours a strip
 //	analysis/tab2_clusters.csv          model,cluster: clusters count from 1
 //	analysis/spectral_eigenvalues.csv   index,eigenvalue: ascending, from index 1

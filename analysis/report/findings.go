@@ -79,16 +79,7 @@ func (r *Run) warnings() (out []string) {
 		out = append(out, fmt.Sprintf("%s of work failed, and what they would have given is missing here. First: %s of %s: %s", plural(n, "unit", "units"), first.Stage, first.Model, first.Error))
 	}
 	out = append(out, r.Info.Warnings...)
-	if n := len(r.pairsWith(analysis.StatusEmpty)); n > 0 {
-		out = append(out, fmt.Sprintf("%s without a single image that both models classify correctly: no similarity is defined there.", plural(n, "pair", "pairs")))
-	}
-	if n := len(r.pairsWith(analysis.StatusFloored)); n > 0 {
-		out = append(out, fmt.Sprintf("%s at the floor: not one image transferred, and the logarithm of the floor, an arbitrary low number, stands for it. "+
-			"Compare medians, not means.", plural(n, "pair", "pairs")))
-	}
-	if n := len(r.pairsWith(analysis.StatusSmall)); n > 0 {
-		out = append(out, fmt.Sprintf("%s with fewer than %d common images: intervals are wide.", plural(n, "pair", "pairs"), analysis.SmallSample))
-	}
+	out = append(out, analysis.DoubtWarnings(analysis.Doubts(r.Pairs, r.Resized), len(r.Pairs), len(r.Resized))...)
 	weak, worst := 0, 100.0
 	for i := range r.Models {
 		if s := &r.Models[i].Self; s.N > 0 && s.Percent < whiteBoxGoal && !r.Models[i].hardened() {

@@ -19,7 +19,7 @@ import (
 func Load(dir string) (*Run, error) {
 	r := &Run{Dir: dir, Settings: map[string]settingMap{}}
 	steps := []func(*Run) error{
-		loadMatrix, loadAccuracy, loadSelf, loadPairs, loadDirected, checkMatrix,
+		loadMatrix, loadAccuracy, loadSelf, loadPairs, loadDirected, checkMatrix, loadResized,
 		loadInfo, loadMeta, loadFeatures, loadClusters, loadDistance, loadEigenvalues, loadKeywords, loadClusterInfo, orderModels,
 		loadGroups, loadSweep, loadSweepGroups, loadCurves, readSections,
 	}

@@ -1,7 +1,9 @@
 package report
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 
 	"sat/analysis"
@@ -247,4 +249,44 @@ func status(n, fooled int) analysis.Status {
 		return analysis.StatusSmall
 	}
 	return analysis.StatusOK
+}
+
+// loadResized reads the optional counts of what resizing alone turns wrong.
+func loadResized(r *Run) error {
+	t, err := readTable(r.path("similarity", "resize_only.csv"), "source", "target", "n_both", "n_wrong")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	index := r.lookup()
+	seen := map[[2]string]bool{}
+	for _, row := range t.rows {
+		c := analysis.Resized{Source: row.text("source"), Target: row.text("target")}
+		for _, column := range []string{"source", "target"} {
+			if _, ok := index[row.text(column)]; !ok {
+				return row.fail(column, "%q is not in sat.csv", row.text(column))
+			}
+		}
+		pair := [2]string{c.Source, c.Target}
+		if c.Source == c.Target || seen[pair] {
+			return row.fail("target", "the pair %s, %s is of one model or appears twice", c.Source, c.Target)
+		}
+		seen[pair] = true
+		if c.NBoth, err = row.count("n_both", 0); err != nil {
+			return err
+		}
+		if c.NWrong, err = row.count("n_wrong", 0); err != nil {
+			return err
+		}
+		if p := r.Pair(index[c.Source], index[c.Target]); c.NBoth != p.NBoth {
+			return row.fail("n_both", "%d, but pairs_undirected.csv has %d: the files are of different runs", c.NBoth, p.NBoth)
+		}
+		if c.NWrong > c.NBoth {
+			return row.fail("n_wrong", "%d of %d images", c.NWrong, c.NBoth)
+		}
+		r.Resized = append(r.Resized, c)
+	}
+	return nil
 }

@@ -110,6 +110,15 @@ func markdown(r *Run, figs []*figure) ([]byte, error) {
 			line("%s with status %s.\n", plural(n, "pair", "pairs"), status)
 		}
 	}
+	resized := 0
+	for _, c := range r.Resized {
+		if c.Status() != analysis.StatusOK {
+			resized++
+		}
+	}
+	if resized > 0 {
+		line("%s with status %s.\n", plural(resized, "ordered pair", "ordered pairs"), analysis.StatusResize)
+	}
 	picture("training_curves")
 
 	list, err := compare(r)

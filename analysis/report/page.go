@@ -434,6 +434,11 @@ func (p *page) fillProblems(r *Run) {
 			p.Problems = append(p.Problems, problem{q.A, q.B, string(s), strconv.Itoa(q.NBoth), fmt.Sprintf("%d + %d", q.FooledAB, q.FooledBA)})
 		}
 	}
+	for _, c := range r.Resized {
+		if s := c.Status(); s != analysis.StatusOK && len(p.Problems) < maxProblems {
+			p.Problems = append(p.Problems, problem{c.Source, c.Target, string(s), strconv.Itoa(c.NBoth), fmt.Sprintf("%d without an attack", c.NWrong)})
+		}
+	}
 }
 
 func (p *page) fillComparisons(r *Run) error {

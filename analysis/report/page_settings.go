@@ -83,6 +83,9 @@ func (p *page) fillFiles(r *Run, figs []*figure) {
 	add := func(path, what string) { p.Files = append(p.Files, fileRow{path, what}) }
 	add("similarity/sat.csv", "the matrix; the diagonal is the attack's success on its own model")
 	add("similarity/pairs_undirected.csv", "each pair with counts, percentage, SAT, interval and status")
+	if len(r.Resized) > 0 {
+		add("similarity/resize_only.csv", "of models that take images of different sizes: what resizing alone turns wrong")
+	}
 	add("similarity/pairs.csv", "each ordered pair with counts")
 	add("similarity/self.csv", "counts of the diagonal")
 	add("similarity/accuracy.csv", "top-1 accuracy of each model")

@@ -16,6 +16,7 @@ type Run struct {
 	Models   []Model               // in the order of sat.csv
 	SAT      *analysis.Matrix      // NaN where undefined; the diagonal is the attack's success on its own model
 	Pairs    []analysis.Pair       // a before b in the order of Models; index i, j by Run.Pair
+	Resized  []analysis.Resized    // ordered pairs of models that take images of different sizes
 	Clusters *Clusters             // nil: not run
 	Distance *analysis.Matrix      // Euclidean distance of the spectral features; nil: not run
 	Keywords [][]analysis.Keyword  // per cluster, from cluster 1, by rank; nil: not run

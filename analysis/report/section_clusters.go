@@ -163,8 +163,13 @@ func eigenvalueFigure(r *Run) *figure {
 		gap = c.Eigenvalues[c.K] - c.Eigenvalues[c.K-1]
 	}
 	note := fmt.Sprintf("Smallest eigenvalues of the Laplacian of the similarity graph; k = %s were used.", plural(c.K, "cluster", "clusters"))
-	alt := fmt.Sprintf("Eigenvalues 1 to %d of the graph Laplacian, rising from %.3g to %.3g. The gap after eigenvalue %d is %.3g.",
-		len(xs), c.Eigenvalues[0], c.Eigenvalues[len(xs)-1], c.K, gap)
+	alt := fmt.Sprintf("Eigenvalues 1 to %d of the graph Laplacian, rising from %.3g to %.3g.", len(xs), c.Eigenvalues[0], c.Eigenvalues[len(xs)-1])
+	switch {
+	case !math.IsNaN(gap):
+		alt += fmt.Sprintf(" The gap after eigenvalue %d is %.3g.", c.K, gap)
+	case c.K >= len(r.Models):
+		alt += fmt.Sprintf(" As there are as many clusters as models, %d, no eigenvalue is left out, and there is no gap.", c.K)
+	}
 	const height = 2.7 * vg.Inch
 	width := vg.Length(5 * vg.Inch)
 	return &figure{Stem: "spectral_eigenvalues", Title: "Eigenvalues and eigengap", Alt: alt, CSV: csvBytes(rows), width: width, height: height,

@@ -33,6 +33,7 @@ func analyzeCommand() *cli.Command {
 			analyzeChooseCommand(),
 			analyzeSensitivityCommand(),
 			analyzeStabilityCommand(),
+			analyzeWarningsCommand(),
 		},
 	}
 }

@@ -219,6 +219,9 @@ type Report struct {
 	Title string   `toml:"title" doc:"default: the run's name"`
 	Paper bool     `toml:"paper" doc:"set the paper's values beside ours"`
 	See   []string `toml:"see" optional:"yes" doc:"experiment files whose reports this one points to"`
+	PDF   bool     `toml:"pdf" doc:"write the figures as PDF too"`
+	// Dendrogram is the matrix once more.
+	Dendrogram bool `toml:"dendrogram" doc:"the similarity matrix also in the order of a hierarchical clustering, with its tree"`
 }
 
 // Size is an image size. In a file it is one number for a square, or [height, width]. The zero Size is "not given".

@@ -180,10 +180,13 @@ type ablationFile struct {
 	X             string         `json:"x"`
 	Y             string         `json:"y"`
 	correlated
-	OneSided  *correlated    `json:"one_sided,omitempty"` // both scores from images made on the source alone
-	Floored   int            `json:"floored"`             // points of which one attack fools no image
-	Excluded  int            `json:"excluded"`            // pairs without a common image
-	Survivors map[string]int `json:"survivors,omitempty"` // by model: images that withstand and stay clean
+	Unfloored correlated  `json:"without_floored"`     // the same without the points of which one attack fools no image
+	OneSided  *correlated `json:"one_sided,omitempty"` // both scores from images made on the source alone
+	// OneSidedUnfloored is OneSided without the same points.
+	OneSidedUnfloored *correlated    `json:"one_sided_without_floored,omitempty"`
+	Floored           int            `json:"floored"`             // points of which one attack fools no image
+	Excluded          int            `json:"excluded"`            // pairs without a common image
+	Survivors         map[string]int `json:"survivors,omitempty"` // by model: images that withstand and stay clean
 }
 
 // writeAblations writes, for each other attack, its scores beside the main one's, and all settings in one table.
@@ -266,7 +269,7 @@ func (r *runner) ablationFile(a Ablation) ablationFile {
 // writeTwoSided sets SAT of every pair under both attacks side by side.
 func (r *runner) writeTwoSided(a Ablation, main, m *measured) (ablationFile, error) {
 	file := r.ablationFile(a)
-	var p points
+	var p, unfloored points
 	var rows [][]string
 	for i, pair := range main.scores.Pairs {
 		other := m.scores.Pairs[i] // of the same models: the order is that of the results
@@ -281,6 +284,8 @@ func (r *runner) writeTwoSided(a Ablation, main, m *measured) (ablationFile, err
 			file.Excluded++
 		case pair.FooledAB+pair.FooledBA == 0 || other.FooledAB+other.FooledBA == 0:
 			file.Floored++
+		default:
+			unfloored.add(pair.SAT, other.SAT)
 		}
 	}
 	header := []string{"pair", file.X, file.Y, "n_both"}
@@ -291,6 +296,11 @@ func (r *runner) writeTwoSided(a Ablation, main, m *measured) (ablationFile, err
 	if err := r.correlate(a, &file.correlated, p); err != nil {
 		return file, err
 	}
+	c, err := unfloored.correlate()
+	if err != nil {
+		return file, err
+	}
+	file.Unfloored = correlatedOf(c)
 	return file, studies.WriteTable(filepath.Join(r.Dir, "analysis", ablationStem(a.Name)+".csv"), m.meta, header, rows)
 }
 
@@ -314,7 +324,7 @@ func (r *runner) writeOneSided(a Ablation, main, m *measured) (ablationFile, err
 		}
 		return math.Log(max(r.Scores.Floor, 100*float64(fooled)/float64(both))), both, fooled
 	}
-	var two, one points
+	var two, one, twoUnfloored, oneUnfloored points
 	var rows [][]string
 	number := analysis.FormatFloat
 	where := setting{sources: a.Sources}
@@ -338,18 +348,31 @@ func (r *runner) writeOneSided(a Ablation, main, m *measured) (ablationFile, err
 				file.Excluded++
 			case fooled == 0 || fooledMain == 0:
 				file.Floored++
+			default:
+				twoUnfloored.add(sat, byOther)
+				oneUnfloored.add(byMain, byOther)
 			}
 		}
 	}
 	if err := r.correlate(a, &file.correlated, two); err != nil {
 		return file, err
 	}
-	c, err := one.correlate()
+	for _, part := range []struct {
+		to   **correlated
+		from points
+	}{{&file.OneSided, one}, {&file.OneSidedUnfloored, oneUnfloored}} {
+		c, err := part.from.correlate()
+		if err != nil {
+			return file, err
+		}
+		result := correlatedOf(c)
+		*part.to = &result
+	}
+	c, err := twoUnfloored.correlate()
 	if err != nil {
 		return file, err
 	}
-	alone := correlatedOf(c)
-	file.OneSided = &alone
+	file.Unfloored = correlatedOf(c)
 	header := []string{"target", file.X, file.Y, file.X + "_one_sided", "source", "n_both", "fooled_" + strings.TrimPrefix(file.X, "sat_"),
 		"fooled_" + strings.TrimPrefix(file.Y, "sat_")}
 	return file, studies.WriteTable(filepath.Join(r.Dir, "analysis", ablationStem(a.Name)+".csv"), m.meta, header, rows)

@@ -208,9 +208,6 @@ func (r *runner) tables(m *measurements, s settingOutcome) (*analysis.Tables, er
 	return t, nil
 }
 
-// resizeLimit is the share of common images that resizing alone may turn wrong before a pair is marked.
-const resizeLimit = 0.01
-
 // controls counts, for every ordered pair whose models take the images differently, the commonly correct images that the
 // target gets wrong on the source's clean input: errors that are not the attack's doing.
 func (r *runner) controls(m *measurements, t *analysis.Tables) (rows [][]string, err error) {
@@ -242,16 +239,15 @@ func (r *runner) controls(m *measurements, t *analysis.Tables) (rows [][]string,
 				}
 			}
 		}
-		mark := "ok"
-		if float64(wrong) > resizeLimit*float64(both) {
-			mark = "resize"
+		mark := analysis.Resized{Source: o.Source, Target: o.Target, NBoth: both, NWrong: wrong}.Status()
+		if mark != analysis.StatusOK {
 			marked++
 		}
-		rows = append(rows, []string{o.Source, o.Target, fmt.Sprint(both), fmt.Sprint(wrong), mark})
+		rows = append(rows, []string{o.Source, o.Target, fmt.Sprint(both), fmt.Sprint(wrong), string(mark)})
 	}
 	if marked > 0 {
-		r.warn("resizing alone, without any attack, makes the target wrong on more than %g %% of the common images in %d of %d "+
-			"ordered pairs (resize_only.csv): that share of their similarity is not the attack's", 100*resizeLimit, marked, len(rows))
+		r.Progress.Warn(fmt.Sprintf("resizing alone, without any attack, makes the target wrong on more than %g %% of the common images in "+ // the report says the same from the table
+			"%d of %d ordered pairs (resize_only.csv): that share of their similarity is not the attack's", 100*analysis.ResizeLimit, marked, len(rows)))
 	}
 	return rows, nil
 }

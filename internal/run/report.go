@@ -112,7 +112,7 @@ func (r *runner) report(ctx context.Context) error {
 	if err := r.writeRun(ctx); err != nil {
 		return err
 	}
-	path, err := report.Write(ctx, r.Dir, report.Options{})
+	path, err := report.Write(ctx, r.Dir, report.Options{PDF: r.PDF, Dendrogram: r.Dendrogram})
 	if err != nil {
 		return err
 	}

@@ -44,6 +44,8 @@ type Spec struct {
 	Analysis   experiment.Analysis // the analyses asked for
 	PaperValue bool                // whether the report sets the paper's values beside ours
 	See        []string            // experiment files whose reports this one points to
+	PDF        bool                // the report's figures as PDF too
+	Dendrogram bool                // the matrix also with the tree of a hierarchical clustering
 }
 
 // Member is one model of a run. Exactly one of Path and Export is set.
@@ -100,6 +102,7 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 		Dir: c.Out, Similarity: filepath.Join(c.Out, "similarity"), Agreement: filepath.Join(c.Out, "boundary"), Seed: c.Seed,
 		Device: device, Precision: precision, Threads: c.Threads, Batch: c.Batch, Memory: int64(c.Memory),
 		See: c.Report.See, Workers: c.Workers, Data: c.Data, Evaluate: c.Evaluate, Transfer: c.Transfer, Scores: c.Similarity, Analysis: c.Analysis, PaperValue: c.Report.Paper,
+		PDF: c.Report.PDF, Dendrogram: c.Report.Dendrogram,
 	}
 	if s.Workers == 0 {
 		s.Workers = max(1, runtime.NumCPU()/s.Threads)
