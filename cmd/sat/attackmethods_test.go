@@ -102,7 +102,7 @@ func different(a, b []bool) (n int) {
 	return n
 }
 
-// TestAttackMethods: every method gives images in its ball, and one draws the same numbers in every batch.
+// TestAttackMethods: every method gives images in its ball, also on a network that computes in bfloat16, which makes others.
 func TestAttackMethods(t *testing.T) {
 	t.Parallel()
 	needTorch(t)
@@ -128,8 +128,8 @@ func TestAttackMethods(t *testing.T) {
 		{"autoattack", 0.1, false, []string{"--method", "autoattack", "--epsilon", "0.1", "--steps", "6", "--targets", "2", "--queries", "20",
 			"--survivors", "best-loss"}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			out, got, _ := attacked(t, dir, append([]string{"--model", "a.pt", "--images", "images.npy", "--labels", "labels.npy"}, c.args...)...)
+		inBall := func(t *testing.T, out attackOutput, got []float32) {
+			t.Helper()
 			size := 3 * side * side
 			for i := range out.Correct {
 				distance := 0.0
@@ -153,6 +153,20 @@ func TestAttackMethods(t *testing.T) {
 			}
 			if before, after := count(out.Correct), count(out.Fooled); after < 2*(64-before)+4 {
 				t.Errorf("%d of 64 correct, %d fooled: the attack does nothing", before, after)
+			}
+		}
+		t.Run(c.name, func(t *testing.T) {
+			args := append([]string{"--model", "a.pt", "--images", "images.npy", "--labels", "labels.npy"}, c.args...)
+			exact, got, _ := attacked(t, dir, args...)
+			inBall(t, exact, got)
+			rough, other, _ := attacked(t, dir, append(args, "--precision", "bfloat16")...)
+			inBall(t, rough, other)
+			if slices.Equal(got, other) {
+				t.Error("bfloat16 changes nothing: was it applied?")
+			}
+			// Rounding decides about few images; the rest fall in both precisions or in none.
+			if n := different(exact.Fooled, rough.Fooled); n > 64/4 {
+				t.Errorf("%d of 64 images fall in one precision only", n)
 			}
 		})
 	}
@@ -209,6 +223,15 @@ func TestAttackPatchFool(t *testing.T) {
 	}
 	if n := count(out.Fooled); n < 32 {
 		t.Errorf("%d of 64 fooled", n)
+	}
+	rough, other, _ := attacked(t, dir, append(args, "--model", "vit.pt", "--precision", "bfloat16")...)
+	if n := count(rough.Fooled); n < 32 || slices.Equal(got, other) {
+		t.Errorf("%d of 64 fooled in bfloat16; the images of both precisions are equal: %v", n, slices.Equal(got, other))
+	}
+	for j, v := range other {
+		if !(v >= 0 && v <= 1) {
+			t.Fatalf("pixel %d in bfloat16 is %v", j, v)
+		}
 	}
 	for key, want := range map[string]any{"method": "patchfool", "patches": 1.0, "rate": 0.2, "form": "code", "attention_layer": 4.0} {
 		if out.Attack[key] != want {

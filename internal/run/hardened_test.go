@@ -1,6 +1,8 @@
 package run
 
 import (
+	"math"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -45,4 +47,98 @@ func TestHardenedMembersAreNotCompared(t *testing.T) {
 	if len(r.out.Warnings) != 3 || slices.ContainsFunc(r.out.Warnings, func(w string) bool { return w[:4] == "hard" }) {
 		t.Errorf("warnings %q", r.out.Warnings)
 	}
+}
+
+// An ablation of all models leaves a hardened member out, on both sides of every pair; one of that member alone attacks it and
+// shows its images to everybody.
+func TestAblationWithHardenedMember(t *testing.T) {
+	names := []string{"a", "hard", "b", "c"}
+	r := &runner{Spec: Spec{Dir: t.TempDir(), Scores: experiment.DefaultSimilarity()}, measured: map[string]*measured{}}
+	r.Attack, r.Progress = attackOfMethod(t, "pgd"), silent()
+	for _, name := range names {
+		m := Member{Name: name, Group: name}
+		if name == "hard" {
+			m.Recipe = &experiment.Recipe{Adversarial: &experiment.Adversarial{Steps: 3}}
+		}
+		r.members = append(r.members, &member{Member: m})
+	}
+	square := attackOfMethod(t, "square")
+	r.Ablation = []Ablation{{Name: "square", Attack: square}, {Name: "onhard", Attack: square, Sources: []string{"hard"}}}
+	all := r.settings()
+	if len(all) != 3 || r.settingOf(all, r.Ablation[0]) != &all[1] || r.settingOf(all, r.Ablation[1]) != &all[2] {
+		t.Fatalf("settings %+v", all)
+	}
+	for _, m := range r.members {
+		hard := m.Name == "hard"
+		if !all[0].attacked(m) || all[1].attacked(m) == hard || all[1].shown(m) == hard || all[2].attacked(m) != hard || !all[2].shown(m) {
+			t.Errorf("%s takes part in %v, %v and %v", m.Name, all[0].attacked(m), all[1].attacked(m), all[2].attacked(m))
+		}
+	}
+
+	// Ten images that all classify correctly. An image made on s fools t if its number is below some product of their numbers.
+	tables := func(names []string, factor int) *analysis.Tables {
+		out := &analysis.Tables{Images: 10, Models: names}
+		right := make([]bool, 10)
+		for i := range right {
+			right[i] = true
+		}
+		for s := range names {
+			out.Correct = append(out.Correct, analysis.NewBits(right))
+			var row []analysis.Bits
+			for t := range names {
+				wrong := make([]bool, 10)
+				for i := range wrong {
+					wrong[i] = i < fooledBetween(names[s], names[t], factor)
+				}
+				row = append(row, analysis.NewBits(wrong))
+			}
+			out.Wrong = append(out.Wrong, row)
+		}
+		return out
+	}
+	measure := func(names []string, factor int) *measured {
+		m := &measured{attack: square, tables: tables(names, factor)}
+		counts, err := m.tables.Count()
+		must(t, err)
+		m.scores, err = counts.Score(r.Scores.Floor)
+		must(t, err)
+		return m
+	}
+	r.measured[""] = measure(names, 1)
+	r.measured[all[1].folder] = measure([]string{"a", "b", "c"}, 2)
+	r.measured[all[2].folder] = &measured{attack: square, tables: tables(names, 3)}
+	must(t, r.writeAblations())
+
+	rows := csvRows(t, filepath.Join(r.Dir, "analysis", "ablation_square.csv"))
+	if len(rows) != 4 {
+		t.Fatalf("%q", rows)
+	}
+	for i, pair := range [][2]string{{"a", "b"}, {"a", "c"}, {"b", "c"}} {
+		sat := func(factor int) string {
+			n := fooledBetween(pair[0], pair[1], factor) + fooledBetween(pair[1], pair[0], factor)
+			return analysis.FormatFloat(math.Log(100 * float64(n) / 20))
+		}
+		if row := rows[i+1]; row[0] != pair[0]+"|"+pair[1] || row[1] != sat(1) || row[2] != sat(2) {
+			t.Errorf("pair %q: %q, want %s and %s", pair, row, sat(1), sat(2))
+		}
+	}
+	rows = csvRows(t, filepath.Join(r.Dir, "analysis", "ablation_onhard.csv"))
+	if len(rows) != 4 {
+		t.Fatalf("%q", rows)
+	}
+	for i, target := range []string{"a", "b", "c"} {
+		one := analysis.FormatFloat(math.Log(10 * float64(fooledBetween("hard", target, 3))))
+		if row := rows[i+1]; row[0] != target || row[4] != "hard" || row[2] != one {
+			t.Errorf("target %s: %q, want %s", target, row, one)
+		}
+	}
+	if table := csvRows(t, filepath.Join(r.Dir, "analysis", "attacks.csv")); len(table) != 3 || table[1][6] != "3" || table[2][6] != "3" {
+		t.Errorf("settings of %q: want three pairs each", table)
+	}
+}
+
+// fooledBetween is how many of ten images made on s fool t, a number of its own for each pair.
+func fooledBetween(s, t string, factor int) int {
+	number := map[string]int{"a": 1, "hard": 2, "b": 3, "c": 5}
+	return (number[s]*number[t]*factor+number[s])%9 + 1
 }
