@@ -19,7 +19,7 @@ prepare = "few-digits"
 
 [data.subset]
 mode = "uniform"
-count = 40
+count = 200
 
 [attack]
 epsilon = "24/255"
@@ -37,11 +37,11 @@ group = "listed"
 listed = ["net"]
 
 [recipe.short]
-epochs = 2
+epochs = 8
 batch = 32
 opt = "adamw"
 lr = 4e-3
-eval_every = 2
+eval_every = 4
 
 [recipe.mixed]
 inherit = "short"
