@@ -37,7 +37,7 @@
 //
 // The second step works on a copy of the network, so it also holds for trained weights; the seeded weights are far from
 // degenerate, where initial ones (zero gains, zero heads) would give zero gradients that prove nothing. On the kind of CPU
-// that made the file, float32 must agree to 1e-5: the largest difference relative to the largest logit, and the relative L2
+// that made the file, with one thread per operation, float32 must agree to 1e-5: the largest difference relative to the largest logit, and the relative L2
 // difference of the gradient. Elsewhere kernels round differently, which ReLU and max pooling amplify, so float32 must
 // agree to 1e-4 and 3e-2, and a replay in float64 to 1e-5.
 //

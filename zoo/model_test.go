@@ -59,7 +59,7 @@ func TestVerifyFamilies(t *testing.T) {
 				t.Fatal(err)
 			}
 			worst := v.Float32
-			if !v.SameCPU { // kernels round differently there; double precision is the strict test
+			if !v.SameKernels { // kernels round differently there; double precision is the strict test
 				if v.Float64 == nil {
 					t.Fatal("no comparison in double precision on another kind of CPU")
 				}
@@ -82,7 +82,7 @@ func TestVerifyOnAnotherCPU(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if v.SameCPU || v.Float64 == nil || !(v.Float64.Logits <= 1e-5 && v.Float64.Gradient <= 1e-5) {
+		if v.SameKernels || v.Float64 == nil || !(v.Float64.Logits <= 1e-5 && v.Float64.Gradient <= 1e-5) {
 			t.Errorf("%s: %+v", name, v)
 		}
 	}

@@ -21,7 +21,7 @@ import (
 
 // Tolerances of the replay, see the package comment.
 const (
-	exactTolerance         = 1e-5 // same kind of CPU, or float64 anywhere: logits and gradient
+	exactTolerance         = 1e-5 // same kernels, or float64 anywhere: logits and gradient
 	elsewhereLogits        = 1e-4
 	elsewhereGradient      = 3e-2
 	selfRepeatTolerance    = 1e-5 // one input twice
@@ -51,10 +51,11 @@ type VerifyResult struct {
 	Path     string `json:"path"`
 	Device   string `json:"device"`
 	Recorded bool   `json:"recorded"` // compared with recorded gradients; false: self-checks only
-	SameCPU  bool   `json:"same_cpu"` // this is the kind of CPU that made the record
+	// SameKernels says that this is the kind of CPU that made the record, and one thread per operation, as then.
+	SameKernels bool `json:"same_kernels"`
 	// Float32 is the worst over calls and batch sizes. Of a file without record it is the worst over repetitions.
 	Float32 Difference `json:"float32"`
-	// Float64 is the same in double precision, computed where the CPU is of another kind.
+	// Float64 is the same in double precision, computed where the kernels are others.
 	Float64  *Difference `json:"float64,omitempty"`
 	Calls    []int       `json:"calls"`
 	Batches  []int       `json:"batches"`
@@ -93,22 +94,18 @@ func (v VerifyResult) refuse(format string, args ...any) error {
 }
 
 // cpuKind is what decides which kernels libtorch runs, and so how numbers round. The exporter writes the same text.
-func cpuKind() (string, error) {
-	info, err := torch.Describe()
-	if err != nil {
-		return "", err
-	}
+func cpuKind(info torch.Info) string {
 	kind := info.Capability
 	text, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
-		return kind, nil // not Linux; the capability alone has to do
+		return kind // not Linux; the capability alone has to do
 	}
 	for line := range strings.Lines(string(text)) {
 		if key, model, ok := strings.Cut(line, ":"); ok && strings.HasPrefix(key, "model name") {
-			return strings.TrimSpace(kind + " " + strings.TrimSpace(model)), nil
+			return strings.TrimSpace(kind + " " + strings.TrimSpace(model))
 		}
 	}
-	return kind, nil
+	return kind
 }
 
 // recordedBatch is one batch of sat-check.bin.
@@ -164,11 +161,11 @@ func (m *Manifest) batches(dtype torch.DType) []recordedBatch {
 
 // replay compares a copy of module with the record and fills in v.
 func (m *Manifest) replay(ctx context.Context, s *torch.Scope, module *torch.Module, d torch.Device, v *VerifyResult) error {
-	here, err := cpuKind()
+	info, err := torch.Describe()
 	if err != nil {
 		return err
 	}
-	v.Recorded, v.SameCPU = true, d.Type == torch.DeviceCPU && here == m.Check.CPU
+	v.Recorded, v.SameKernels = true, d.Type == torch.DeviceCPU && cpuKind(info) == m.Check.CPU && info.Threads == 1
 	v.Calls, v.Batches = comparedCalls, m.Check.Batches
 	filled, err := module.Clone()
 	if err != nil {
@@ -179,13 +176,13 @@ func (m *Manifest) replay(ctx context.Context, s *torch.Scope, module *torch.Mod
 		return err
 	}
 	logits, gradient := exactTolerance, exactTolerance
-	if !v.SameCPU {
+	if !v.SameKernels {
 		logits, gradient = elsewhereLogits, elsewhereGradient
 	}
 	if v.Float32, err = m.compare(ctx, s, filled, d, torch.Float32); err != nil {
 		return err
 	}
-	if err := v.judge("float32", v.Float32, logits, gradient); err != nil || v.SameCPU || !m.Check.Float64 {
+	if err := v.judge("float32", v.Float32, logits, gradient); err != nil || v.SameKernels || !m.Check.Float64 {
 		return err
 	}
 	if err := filled.To(d, torch.Float64); err != nil {
@@ -427,10 +424,6 @@ func verifiedBefore(path, dir string, d torch.Device) (cache string, v *VerifyRe
 	if err != nil {
 		return "", nil, err
 	}
-	kind, err := cpuKind()
-	if err != nil {
-		return "", nil, err
-	}
 	f, err := os.Open(path)
 	if err != nil {
 		return "", nil, err
@@ -440,7 +433,7 @@ func verifiedBefore(path, dir string, d torch.Device) (cache string, v *VerifyRe
 	if _, err := io.Copy(digest, f); err != nil {
 		return "", nil, fmt.Errorf("digest of %s: %w", path, err)
 	}
-	fmt.Fprintf(digest, "\x00%s\x00%s\x00%s\x00%s", verificationCacheLabel, info.Version, d, kind)
+	fmt.Fprintf(digest, "\x00%s\x00%s\x00%s\x00%s", verificationCacheLabel, info.Version, d, cpuKind(info))
 	cache = filepath.Join(dir, "verified-"+hex.EncodeToString(digest.Sum(nil)[:16])+".json")
 	text, err := os.ReadFile(cache)
 	if err != nil {

@@ -22,6 +22,7 @@ type Set struct {
 	Sched       []string  `toml:"scheds" optional:"yes" enum:"step cosine" doc:"courses of the learning rate"`
 	Draws       []Draw    `toml:"draws" optional:"yes" doc:"instead of the lists: [factor of lr, factor of weight decay, sched]"`
 	Recipes     []string  `toml:"recipes" optional:"yes" doc:"a member for each recipe"`
+	MinTop1     float64   `toml:"min_top1" min:"0" max:"100" doc:"members that are trained to less are kept apart as failed; per cent of the validation images"`
 	Teachers    []string  `toml:"teachers" optional:"yes" doc:"a member for each teacher: a model of this file, or of [zoo]"`
 	Models      []string  `toml:"models" optional:"yes" doc:"models of this file, or of [zoo], that belong to the set as they are"`
 }

@@ -93,8 +93,8 @@ type student struct {
 	top1                float64 // share of the validation images
 }
 
-// retireStudents takes the students out of the run, once they are trained, and writes the table of all members of sets:
-// models/sets.csv.
+// retireStudents takes the students out of the run, once they are trained, and members that learned too little for their
+// set, and writes the table of all members of sets: models/sets.csv.
 func (r *runner) retireStudents() error {
 	var rows [][]string
 	r.students = nil
@@ -119,6 +119,13 @@ func (r *runner) retireStudents() error {
 			return err
 		}
 		row[7] = analysis.FormatFloat(100 * top1)
+		if 100*top1 < m.set.MinTop1 {
+			row[6], row[8] = "failed", fmt.Sprintf("below the %v %% that set %s asks for", m.set.MinTop1, m.set.Name)
+			r.warn("%s is right about %.1f %% of the validation images, %s: it is left out of the comparison", m.Name, 100*top1, row[8])
+			r.members = slices.Delete(r.members, k, k+1)
+			rows = append(rows, row)
+			continue
+		}
 		rows = append(rows, row)
 		if m.Teacher != "" {
 			r.students = append(r.students, student{m.Name, m.Teacher, m.set.Name, m.Seed, top1})
