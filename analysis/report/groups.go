@@ -12,6 +12,11 @@ import (
 	"sat/analysis"
 )
 
+// withPairs are the groups of at least two models: of the others there is nothing to say.
+func (g *Groups) withPairs() []GroupMean {
+	return slices.DeleteFunc(slices.Clone(g.Groups), func(m GroupMean) bool { return m.Summary.Pairs == 0 })
+}
+
 // groupsFigure shows the central claim: one dot per pair, pairs of one group against pairs of different groups.
 func groupsFigure(r *Run) *figure {
 	g := r.Groups
@@ -56,7 +61,7 @@ func groupsFigure(r *Run) *figure {
 		}
 	}
 	lo = math.Floor(lo*10)/10 - 0.05
-	names := [2]string{"Same architecture,\nother seed", "Different\narchitecture"}
+	names := [2]string{"Same\narchitecture", "Different\narchitecture"}
 	const title = "Is the similarity of models decided by their architecture?"
 	dots := "Each dot is a pair of models."
 	if len(r.Pairs) > maxSwarm {
@@ -64,7 +69,7 @@ func groupsFigure(r *Run) *figure {
 	}
 	note := dots + " Diamond: mean; line: " + lineMeaning(means) + "."
 	width, height := vg.Length(figureWidth), vg.Length(3.6*vg.Inch)
-	alt := fmt.Sprintf("Dot plot. %s with the same architecture and another seed: mean SAT %.2f. %s of different architectures: mean %.2f. %s.",
+	alt := fmt.Sprintf("Dot plot. %s of one architecture: mean SAT %.2f. %s of different architectures: mean %.2f. %s.",
 		plural(means[0].Summary.Pairs, "pair", "pairs"), means[0].Summary.Mean, plural(means[1].Summary.Pairs, "pair", "pairs"), means[1].Summary.Mean, g.verdictText())
 	return &figure{Stem: "same_vs_different", Title: title, Alt: alt, CSV: csvBytes(rows), width: width, height: height,
 		draw: func(p pen) {

@@ -58,7 +58,7 @@ func markdown(r *Run, figs []*figure) ([]byte, error) {
 		line("%s (%s).\n", g.verdictText(), g.testText())
 		picture("same_vs_different")
 		line("| pairs of | pairs | mean SAT | median | at the floor |\n|---|--:|--:|--:|--:|")
-		for _, m := range append([]GroupMean{named(g.Within, "same architecture"), named(g.Across, "different architecture")}, g.Groups...) {
+		for _, m := range append([]GroupMean{named(g.Within, "same architecture"), named(g.Across, "different architecture")}, g.withPairs()...) {
 			line("| %s | %d | %s%s | %s | %d |", cell(m.Name), m.Summary.Pairs, score(m.Summary.Mean), intervalText(m.Interval), score(m.Summary.Median), m.Summary.Floored)
 		}
 		line("")

@@ -10,6 +10,15 @@ import (
 // weak the attack is on it says nothing about the attack, and it differs from others by more than architecture or seed.
 func (m *Member) hardened() bool { return m.Recipe != nil && m.Recipe.Adversarial != nil }
 
+// architecture names what the member shares with all that have its network, however they are trained: those of its [[model]]
+// and those that sets have made of it.
+func (m *Member) architecture() string {
+	if m.set != nil {
+		return m.set.Model
+	}
+	return m.Group
+}
+
 // isHardened is hardened of the member called name.
 func (r *runner) isHardened(name string) bool {
 	return slices.ContainsFunc(r.members, func(m *member) bool { return m.Name == name && m.hardened() })
@@ -22,7 +31,7 @@ func (r *runner) ordinary(s *analysis.Scores) (*analysis.Scores, []string) {
 	var groups []string
 	for _, m := range r.members {
 		if !m.hardened() {
-			out.Models, groups = append(out.Models, m.Name), append(groups, m.Group)
+			out.Models, groups = append(out.Models, m.Name), append(groups, m.architecture())
 		}
 	}
 	kept := func(name string) bool { return slices.Contains(out.Models, name) }

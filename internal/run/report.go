@@ -166,7 +166,7 @@ func (r *runner) writeRun(ctx context.Context) error {
 		if m.Components != nil {
 			entry["architecture"] = m.Components["base_architecture"]
 		}
-		entry["family"] = m.Group
+		entry["family"] = m.architecture()
 		manifest, err := zoo.ReadManifest(m.module)
 		if err == nil {
 			entry["input_size"] = fmt.Sprintf("%dx%d", manifest.InputSize[1], manifest.InputSize[2])
