@@ -65,7 +65,7 @@ func (r *runner) plan(n, whole int) []planned {
 		}
 		attacked, shown := &remaining{}, &remaining{loads: 1}
 		for _, s := range r.settings() {
-			if s.attacked(m) {
+			if s.attacked(m) && asked(StageAttack) { // a run of boundaries alone has none
 				attack.Units += shards
 				attacked.passes += float64(n) * s.attack.passes()
 				attacked.loads += shards
@@ -133,7 +133,7 @@ type ahead struct {
 	begun bool
 }
 
-// Plan says what the stages to come will cost, so that there is a time left for the whole run.
+// Plan says what the stages will cost, so that there is a time left for the whole run. Those that are over are left out.
 func (p *Progress) Plan(stages []planned, units string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,6 +145,9 @@ func (p *Progress) Plan(stages []planned, units string) {
 		}
 		done := min(found[s.Stage], s.Units)
 		found[s.Stage] -= done
+		if p.past[s.Stage] {
+			continue
+		}
 		a := &ahead{stage: s.Stage}
 		if s.Work != nil {
 			a.work = map[string]*remaining{}
@@ -198,6 +201,10 @@ func (p *Progress) over(stage Stage) {
 	defer p.mu.Unlock()
 	p.ahead = slices.DeleteFunc(p.ahead, func(a *ahead) bool { return a.stage == stage })
 	p.working = nil
+	if p.past == nil {
+		p.past = map[Stage]bool{}
+	}
+	p.past[stage] = true
 }
 
 // nothing takes off a part of a stage that was finished before.

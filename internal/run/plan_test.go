@@ -92,6 +92,10 @@ func TestUnknownWork(t *testing.T) {
 	if left := p.runLeft(); left != "about 10s left" {
 		t.Errorf("trained: %q", left)
 	}
+	p.Plan([]planned{{StageTrain, 1, nil}, {StageEvaluate, 2, work(6, 0)}}, t.TempDir()) // known better
+	if left := p.runLeft(); left != "about 12s left" {
+		t.Errorf("planned again: %q", left)
+	}
 	p.nothing(StageEvaluate) // all of it was finished
 	if left := p.runLeft(); left != "" {
 		t.Errorf("nothing to do: %q", left)

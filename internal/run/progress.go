@@ -33,7 +33,8 @@ type Progress struct {
 	bar       *progressbar.ProgressBar
 
 	ahead   []*ahead // see Plan
-	working *ahead   // the tasks at work; nil in a stage without tasks
+	past    map[Stage]bool
+	working *ahead // the tasks at work; nil in a stage without tasks
 	workers int
 	costs   costs
 	besides map[*torch.Worker]time.Duration // since its last lap, see clock
