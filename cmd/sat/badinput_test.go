@@ -2,8 +2,10 @@ package main
 
 import (
 	"archive/zip"
+	"bytes"
 	"image"
 	"image/color"
+	"image/jpeg"
 	"image/png"
 	"io/fs"
 	"math"
@@ -39,6 +41,10 @@ func TestBadInput(t *testing.T) {
 	write(t, in("images/val/4/broken.png"), digitPNG(t)[:60])
 	write(t, in("images/val/5/text.jpeg"), []byte("a recipe for bread"))
 	write(t, in("corrupt/val/4/broken.png"), digitPNG(t)[:60])
+	var photograph bytes.Buffer
+	must(t, jpeg.Encode(&photograph, image.NewRGBA(image.Rect(0, 0, 60, 40)), nil))
+	write(t, in("cut/whole.jpg"), photograph.Bytes())
+	write(t, in("cut/broken.jpg"), photograph.Bytes()[:photograph.Len()-40])
 	must(t, os.MkdirAll(in("empty"), 0o777))
 	for name, spoil := range map[string]func(x []float32){
 		"nan.npy":   func(x []float32) { x[3*side*side+5] = float32(math.NaN()) },
@@ -193,6 +199,8 @@ func TestBadInput(t *testing.T) {
 		{"corrupt PNG, compared", compare("--model", "a.pt", "--images", "images", "--input-size", "16"), 1, []string{"images/val/4/broken.png", "PNG"}},
 		{"corrupt PNG, dumped", []string{"data", "dump", "--images", "images", "--size", "8", "--out", "OUT.npy"}, 1,
 			[]string{"images/val/4/broken.png", "--on-bad-image skip"}},
+		{"truncated JPEG without labels", compare("--model", "a.pt", "--images", "cut", "--input-size", "16", "--labels", "predicted"), 1,
+			[]string{"cut/broken.jpg", "JPEG", "--on-bad-image skip"}},
 		{"nothing but corrupt PNG", []string{"data", "dump", "--images", "corrupt", "--size", "8", "--out", "OUT.npy", "--on-bad-image", "skip"}, 1,
 			[]string{"corrupt", "broken.png"}},
 		{"matrix that is not symmetric", []string{"analyze", "clusters", "--sat", "square.csv", "--k", "2", "--out", "OUT"}, 1, []string{"square.csv", "symmetric"}},
@@ -342,6 +350,12 @@ func TestNoCommonImages(t *testing.T) {
 	}
 	if strings.TrimSpace(out.stdout) != "similarity" || !strings.Contains(out.stderr, "1 pairs have no image") {
 		t.Errorf("stdout %q, stderr %s", out.stdout, out.stderr)
+	}
+	// The cause, here classes counted from 1, is noticed before the attack.
+	for _, want := range []string{"model a is right on", "in another order than the labels", "class map"} {
+		if !strings.Contains(out.stderr, want) {
+			t.Errorf("stderr lacks %q:\n%s", want, out.stderr)
+		}
 	}
 	table := string(readFile(t, filepath.Join(dir, "similarity", "pairs_undirected.csv")))
 	if want := "a,b,0,0,0,,,,,empty\n"; !strings.HasSuffix(table, want) {

@@ -34,7 +34,17 @@
 // # Guards
 //
 // Before an attack a model is shown its first images five times, and the attack counts zero gradients and saturated images
-// (guards.go). Both are files of their units; guards.csv and the warnings of the run are made from them each time.
+// (guards.go). Both are files of their units; guards.csv and the warnings of the run are made from them each time. An
+// evaluate unit has a format of its own, which is not in the keys of the attacks: what an earlier version of the program did
+// not check is checked again, and the attacks stay. Cells of what nobody checked are empty.
+//
+// # Time left
+//
+// Passes differ a hundredfold in cost between models, and loading a model with its checks can take longer than a few images
+// through it. So seconds per pass and per load are measured for each model and stage (costs.go); the heartbeat,
+// progress.json, keeps them for a run that is continued. The time left of the run (plan.go) covers the stages that show
+// images to models, with controls and boundaries, not the analyses; nothing is said before every model to come was measured,
+// and while modules are exported or trained.
 //
 // # Runs without labels
 //

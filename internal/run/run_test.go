@@ -11,10 +11,13 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"sat/attacks"
 	"sat/internal/data"
 	"sat/internal/experiment"
 	"sat/internal/store"
+	"sat/internal/store/storetest"
 	"sat/internal/studies"
 )
 
@@ -316,6 +319,24 @@ func TestCanceledRun(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	compare(t, spec)
+}
+
+// TestInterruptedTransfer: what an interruption of the transfer stage loses is one source shown to one target, not what the
+// target has seen before.
+func TestInterruptedTransfer(t *testing.T) {
+	spec := comparison(t, 12, "a", "b", "c")
+	spec.Workers = 1
+	_, err := Run(t.Context(), spec, Options{Until: StageAttack, Progress: silent()})
+	must(t, err)
+	const done, writes = 4, 2 // units, and the writes of each: predictions and record
+	t.Run("interrupted", func(t *testing.T) {
+		storetest.Fail(t, filepath.Join(spec.Dir, "units", "transfer"), storetest.Write, done*writes, unix.ENOSPC)
+		if _, err := Run(t.Context(), spec, Options{Until: StageTransfer, Progress: silent()}); !errors.Is(err, unix.ENOSPC) {
+			t.Errorf("error %v", err)
+		}
+	})
+	sameSet(t, "continued", computed(t, spec, func() { compare(t, spec) }),
+		"transfer/b@b", "transfer/c@b", "transfer/a@c", "transfer/b@c", "transfer/c@c")
 }
 
 // TestLockedRun: two runs in one folder would overwrite each other.
