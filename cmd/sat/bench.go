@@ -187,7 +187,7 @@ func (t tableWriter) line(cells []string) {
 	for i, cell := range cells {
 		switch {
 		case i == 0:
-			fmt.Fprintf(t.out, "%-30s", cell)
+			fmt.Fprintf(t.out, "%-32s", cell)
 		case i == 1:
 			fmt.Fprintf(t.out, " %-9s", cell)
 		case strings.Contains(cell, " to ") || strings.Contains(cell, "interval"):

@@ -30,7 +30,7 @@ func benchTrainCommand() *cli.Command {
 			&cli.StringFlag{Name: "out", Usage: "folder that keeps the modules", Value: "runs/bench"},
 		},
 		Action: benchTrain,
-	}, "sat bench train --models resnet18 --precision float32 --batch 2 --steps 1 --rounds 2")
+	}, "sat bench train --models resnet18 --precision float32 --batch 2 --steps 1 --rounds 2 --threads 1")
 }
 
 func benchTrain(c *cli.Context) error {

@@ -101,11 +101,11 @@ func (b TrainBench) Run(ctx context.Context, report func(TrainResult)) error {
 func (b TrainBench) export(ctx context.Context) error {
 	var jobs []zoo.Job
 	add := func(name string) {
-		job := zoo.Job{Name: name, Model: name}
+		job := zoo.Job{Name: moduleName(name), Model: name}
 		if distilled(name) {
 			job.Heads = 2
 		}
-		if _, err := os.Stat(b.module(name)); err != nil && !slices.ContainsFunc(jobs, func(j zoo.Job) bool { return j.Name == name }) {
+		if _, err := os.Stat(b.module(name)); err != nil && !slices.ContainsFunc(jobs, func(j zoo.Job) bool { return j.Name == job.Name }) {
 			jobs = append(jobs, job)
 		}
 	}
@@ -123,8 +123,16 @@ func (b TrainBench) export(ctx context.Context) error {
 
 func distilled(name string) bool { return strings.Contains(name, "_distilled") }
 
-// module is where a network is kept. The attack's benchmark keeps distilled networks with one head under their own names.
-func (b TrainBench) module(name string) string { return filepath.Join(b.Dir, name+".pt") }
+// moduleName is the name of the module of a network. Distilled networks have two heads here, and one where other benchmarks
+// export them.
+func moduleName(name string) string {
+	if distilled(name) {
+		return name + "-heads"
+	}
+	return name
+}
+
+func (b TrainBench) module(name string) string { return filepath.Join(b.Dir, moduleName(name)+".pt") }
 
 // measure lets the native loop and the peer take turns, the first one first in every other round.
 func (b TrainBench) measure(ctx context.Context, name string, precision torch.DType) (result TrainResult, err error) {
