@@ -27,7 +27,9 @@ Normalisation::Normalisation(const st_normalisation& norm, const at::Tensor& x) 
   std_ = per_channel(norm.std);
 }
 
-at::Tensor Normalisation::operator()(const at::Tensor& x) const { return mean_.defined() ? x.sub(mean_).div_(std_) : x; }
+at::Tensor Normalisation::operator()(const at::Tensor& x) const {
+  return mean_.defined() ? x.sub(mean_).div_(std_) : x;
+}
 
 std::vector<at::Tensor> run(st_module& m, const at::Tensor& x, const Normalisation& norm) {
   at::Tensor input = norm(x);

@@ -114,7 +114,8 @@ st_error st_module_scale_grad(st_module* m, double factor, int32_t* finite) {
     *finite = 1;
     if (grads.empty()) return;
     at::_foreach_mul_(grads, factor);
-    // The largest absolute values, NaN among them, are read back together: one wait for the device and not one per tensor.
+    // The largest absolute values, NaN among them, are read back together: one wait for the device and not one per
+    // tensor.
     std::vector<at::Tensor> largest;
     for (const at::Tensor& g : at::_foreach_norm(grads, std::numeric_limits<double>::infinity())) {
       largest.push_back(g.to(at::kFloat));

@@ -125,8 +125,8 @@ int sat_jpeg_columns(sat_jpeg *jpeg, int *left, int *width) {
   }
   info->out_color_space = JCS_RGB;
   jpeg_start_decompress(info);
-  /* Chroma is enlarged from neighbours, which the first and last columns of a crop lack: one block more on each side. The
-   * library moves the left end down to the start of a block. */
+  /* Chroma is enlarged from neighbours, which the first and last columns of a crop lack: one block more on each side.
+   * The library moves the left end down to the start of a block. */
   JDIMENSION margin = DCTSIZE * info->max_h_samp_factor;
   JDIMENSION from = (JDIMENSION)*left < margin ? 0 : *left - margin;
   JDIMENSION to = *left + *width + margin;

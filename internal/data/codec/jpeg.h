@@ -17,8 +17,8 @@ void sat_jpeg_free(sat_jpeg *jpeg);
 int sat_jpeg_open(sat_jpeg *jpeg, const uint8_t *data, size_t size, int *width, int *height);
 /* Decodes the opened image to `out`: rows of width*3 bytes, `stride` bytes apart. */
 int sat_jpeg_read(sat_jpeg *jpeg, uint8_t *out, size_t stride);
-/* Decode a part of the opened image instead, which must not be CMYK. First its columns: on return, `left` and `width` are
- * those that rows will have, at least the ones asked for. Then its rows. */
+/* Decode a part of the opened image instead, which must not be CMYK. First its columns: on return, `left` and `width`
+ * are those that rows will have, at least the ones asked for. Then its rows. */
 int sat_jpeg_is_cmyk(const sat_jpeg *jpeg);
 int sat_jpeg_columns(sat_jpeg *jpeg, int *left, int *width);
 int sat_jpeg_rows(sat_jpeg *jpeg, uint8_t *out, size_t stride, int top, int rows);
