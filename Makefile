@@ -26,8 +26,9 @@ lint:
 soak: build
 	go test -run 'TestKilledRun' -count=1 -timeout=3h -v -parallel=1 ./cmd/sat -args -experiment=../../experiments/digits.toml -full-size
 
-# Measures against the Python peers in one run, prints the ratios and writes them to runs/bench. About 15 minutes on two quiet
-# cores; FULL=1 measures 20 rounds of longer turns, also with one thread and with two workers, in about an hour and a half.
+# Measures against the Python peers in one run, prints the ratios and writes them to runs/bench. About 25 minutes on two quiet
+# cores; FULL=1 measures 20 rounds of longer turns, also with one thread and with two workers, in about three hours. Ensembles
+# of the whole validation set: bin/sat bench analysis --peer --tasks ensembles --images 50000 --rounds 1, with 14 GB of disk.
 bench: build
 	@scripts/setup.sh peers
 	@scripts/bench.sh $(if $(FULL),full)

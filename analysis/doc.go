@@ -10,7 +10,7 @@
 //
 //	SAT(A,B) = ln max{eps_s, 100 (f_AB + f_BA) / (2n)}
 //
-// [Tables] holds one bit per (source, target, image) and per (model, image); [Tables.Count] reduces them to the integers
+// [Doubts] names the pairs whose score must not be taken at face value. [Tables] holds one bit per (source, target, image) and per (model, image); [Tables.Count] reduces them to the integers
 // n and f; [Counts.Score] to scores with a status each. A pair with n = 0 has no score: NaN here, status "empty", never
 // eps_s. [Scores.Bootstrap] resamples images, the same draw for all pairs. [CompareGroups] asks whether models of one
 // group (an architecture, say) are more similar than models of different groups, permuting models, not pairs.
@@ -71,6 +71,24 @@
 //   - r of points on a line is exactly 1 or -1 with p = 0; near |r| = 1, p comes from the residuals, not from r.
 //   - Spearman's p uses the t distribution for any number of points.
 //   - A permutation p counts the observed arrangement, so it is never 0.
+//
+// # Tolerances
+//
+// The tests hold the results against these libraries (testdata names their versions) and definitions, to
+//
+//   - counts, statuses, ensembles: equal;
+//   - SAT and percent: 1e-15; intervals of the bootstrap: 1e-14 relative;
+//   - boosting: predictions of training rows, loss of a stage and R2 within 1e-9 of the library, importance means within four
+//     standard errors, and 1e-9 for given permutations;
+//   - spectral clustering: eigenvalues and eigengap 1e-10, inner products of the feature rows (the projector, whatever the
+//     basis) 1e-10; single eigenvectors are not compared;
+//   - k-means: inertia equal to the library's best of 100 restarts or lower (1e-12 relative); brute force on small cases;
+//   - TF-IDF: every weight 1e-12;
+//   - t-SNE: P 1e-10; KL and gradient at given embeddings 1e-10; the final KL from random starts between the lowest and the
+//     highest of the library's seeds, and from classical scaling not above the highest; trustworthiness 1e-12;
+//   - correlations: r 1e-12, p 1e-10 relative, log10 p 1e-9 beyond the range of float64, intervals 1e-12;
+//   - trend lines and bands: 1e-11 relative; agreement of partitions 1e-12; heights of the linkage 1e-12 relative;
+//   - standard deviations 1e-12 relative, their intervals and the Brown-Forsythe test 1e-11, its p 1e-10 relative.
 //
 // Every random step takes a seed and gives equal results for equal seeds whatever the number of goroutines. NaN and
 // infinite input is an error that names the cell, except in a [Matrix], where NaN marks a pair without a score; functions

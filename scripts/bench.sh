@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures the attack loop, the transfer passes and the training loop against their Python peers and writes the tables as
-# Markdown to runs/bench/.
+# Measures attacks, transfer passes and the training loop against their Python peers and writes the tables as Markdown to
+# runs/bench/.
 #
 #   scripts/bench.sh [full]
 set -euo pipefail
@@ -31,12 +31,24 @@ table() {
 if [ "${1:-}" = full ]; then
   table attack attack --peer --rounds 20 --seconds 2
   table attack-1-thread attack --peer --rounds 20 --seconds 2 --threads 1
+  for method in pgd-l2 apgd-ce apgd-t fab-t square; do
+    table "$method" attack --method "$method" --peer --rounds 20 --seconds 4 --models resnet18,deit_tiny_patch16_224
+  done
+  table patchfool attack --method patchfool --peer --rounds 20 --seconds 4
+  table autoattack attack --method autoattack --peer --steps 5 --models resnet18
+  # What a network that nothing hardens costs: its images fall to the first of the four.
+  table autoattack-fallen attack --method autoattack --peer --steps 50 --epsilon 8/255 --models resnet18
   table transfer transfer --peer --rounds 20
   table train train --peer --rounds 20
   table workers-1x2 attack --rounds 20 --workers 1 --threads 2
   table workers-2x1 attack --rounds 20 --workers 2 --threads 1
 else
   table attack attack --peer --seconds 0.5
+  for method in pgd-l2 apgd-ce apgd-t fab-t square; do
+    table "$method" attack --method "$method" --peer --seconds 0.5 --targets 2 --batch 2 --models resnet18
+  done
+  table patchfool attack --method patchfool --peer --seconds 0.5 --batch 2 --models deit_tiny_patch16_224
+  table autoattack attack --method autoattack --peer --steps 2 --targets 2 --queries 20 --batch 2 --models resnet18
   table transfer transfer --peer --seconds 0.2
   table train train --peer --seconds 0.5
 fi
