@@ -46,17 +46,18 @@ var AnalysisTasks = []string{"boosting", "importance", "kmeans", "tsne", "ensemb
 // both sides. Importance looks into more trees there, fitted once, before the clock runs, to one row for each pattern of
 // differences, because 500 trees on all pairs take the peer an hour.
 const (
-	fewModels      = 200
-	manyStages     = 500
-	fewStages      = 10
-	patternStages  = 100
-	manyRepeats    = 10
-	fewRepeats     = 1
-	fewRounds      = 3
-	ensembleModels = 69
-	manyImages     = 10000 // from here on a turn is long, and none goes before the first measured one
-	benchClusters  = 10
-	benchRestarts  = 100
+	fewModels       = 200
+	manyStages      = 500
+	fewStages       = 10
+	patternStages   = 100
+	manyRepeats     = 10
+	fewRepeats      = 1
+	fewRounds       = 3
+	ensembleModels  = 69
+	manyImages      = 10000 // from here on a turn is long, and none goes before the first measured one
+	benchClusters   = 10
+	benchRestarts   = 100
+	usualPerplexity = 30.0
 )
 
 // AnalysisResult is the measurement of one task.
@@ -278,6 +279,7 @@ func (job AnalysisBench) matrixTasks(ctx context.Context, n int) ([]benchTask, e
 			return nil, err
 		}
 	}
+	perplexity := min(usualPerplexity, float64(n-1)/2) // which must be below n
 	close := func(a, b float64) bool { return math.Abs(a-b) <= 1e-9*math.Max(math.Abs(a), math.Abs(b)) }
 	return []benchTask{
 		{name: "boosting", models: n, size: fmt.Sprintf("%d pairs, %d trees", len(y), stages), rounds: rounds, warmup: 1,
@@ -309,12 +311,12 @@ func (job AnalysisBench) matrixTasks(ctx context.Context, n int) ([]benchTask, e
 			agree: func(a, b float64) bool { return a <= b*(1+1e-9) }},
 		{name: "tsne", models: n, size: "1000 steps", rounds: rounds, warmup: 1,
 			ours: func() (float64, error) {
-				e, err := analysis.TSNEOfDistances(ctx, distance, analysis.TSNEOptions{Perplexity: 30, Init: analysis.InitRandom})
+				e, err := analysis.TSNEOfDistances(ctx, distance, analysis.TSNEOptions{Perplexity: perplexity, Init: analysis.InitRandom})
 				if err != nil {
 					return 0, err
 				}
 				return e.KL, nil
-			}, request: map[string]any{"task": "tsne", "x": in("distance")},
+			}, request: map[string]any{"task": "tsne", "x": in("distance"), "perplexity": perplexity},
 			agree: func(a, b float64) bool { return math.Abs(a-b) < 0.15*b }}, // another local optimum of another start
 	}, nil
 }
@@ -390,12 +392,13 @@ func (job AnalysisBench) ensembleTask(ctx context.Context) ([]benchTask, error) 
 // logits is the folder of the logits, which go when they have served.
 func (job AnalysisBench) logits() string { return filepath.Join(job.Scratch, "logits") }
 
-// writeLogits makes up the logits of every model, on all cores.
+// writeLogits makes up the logits of every model, on all cores. Files that a run left which was killed are as good as new.
 func (job AnalysisBench) writeLogits(ctx context.Context, paths []string, labels []int64) error {
 	if err := os.MkdirAll(job.logits(), 0o777); err != nil {
 		return err
 	}
-	need := int64(len(paths)) * int64(len(labels)) * int64(job.Classes) * 4
+	missing := slices.DeleteFunc(slices.Clone(paths), func(path string) bool { return job.written(path, len(labels)) })
+	need := int64(len(missing)) * int64(len(labels)) * int64(job.Classes) * 4
 	var disk unix.Statfs_t
 	if err := unix.Statfs(job.logits(), &disk); err != nil {
 		return err
@@ -412,6 +415,9 @@ func (job AnalysisBench) writeLogits(ctx context.Context, paths []string, labels
 		group.Go(func() {
 			row := make([]float32, job.Classes)
 			for m := range next {
+				if job.written(paths[m], len(labels)) {
+					continue
+				}
 				faults[m] = data.StreamNPY(paths[m], []int{len(labels), job.Classes}, func(write func([]float32) error) error {
 					for i, y := range labels {
 						if err := inner.Err(); err != nil {
@@ -441,6 +447,16 @@ func (job AnalysisBench) writeLogits(ctx context.Context, paths []string, labels
 		}
 	}
 	return ctx.Err()
+}
+
+// written reports whether there is a file of so many rows; what stands in it follows from its name.
+func (job AnalysisBench) written(path string, rows int) bool {
+	file, err := data.OpenNPYRows(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	return file.Rows == rows && file.Columns == job.Classes
 }
 
 // distinct returns one row for each pattern of x, with the mean of its y.

@@ -11,7 +11,7 @@ cpu_seconds are of all threads.
   {"task": "importance", "x": X.npy, "y": Y.npy, "repeats": 10}        permutation_importance of the model of "fit" on these rows, with
                                                                        their conversion to float32; value: baseline R2
   {"task": "kmeans", "x": rows.npy, "k": 10, "restarts": 100}          KMeans.fit; value: inertia
-  {"task": "tsne", "x": distances.npy}                                 TSNE of given distances, exact; value: KL
+  {"task": "tsne", "x": distances.npy, "perplexity": 30}               TSNE of given distances, exact; value: KL
   {"task": "ensembles", "logits": [...npy], "labels": Y.npy, "images": 5000}
         errors of the ensembles of all pairs on the first images, float32 logits added in float64, a block of images at a time;
         value: their sum
@@ -78,7 +78,7 @@ def kmeans(job):
 def tsne(job):
     from sklearn.manifold import TSNE
     x = np.load(job["x"])
-    embedding = TSNE(metric="precomputed", method="exact", init="random", random_state=0)
+    embedding = TSNE(metric="precomputed", method="exact", init="random", random_state=0, perplexity=job["perplexity"])
     started = clock()
     embedding.fit_transform(x)
     return clock() - started, float(embedding.kl_divergence_)
