@@ -144,7 +144,7 @@ func satTicks(lo, hi float64) (out []tick) {
 	}
 	// The page draws the bar lying down, where labels closer than 0.7 steps run into each other.
 	for v := math.Ceil(lo/step) * step; v < hi-0.7*step; v += step {
-		label := fmt.Sprintf("%.1f = %s %%", v, formatPercent(math.Exp(v)))
+		label := fmt.Sprintf("%.1f = %s %%", v+0, formatPercent(math.Exp(v))) // Ceil may give -0, which + 0 makes 0
 		out = append(out, tick{v, minus(label)})
 	}
 	return append(out, tick{hi, fmt.Sprintf("%.1f = 100 %%", hi)})
