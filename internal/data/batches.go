@@ -25,6 +25,7 @@ type Augment struct {
 	HFlip  float64 // probability of a mirror image, left for right
 	Policy *augment.Policy
 	Jitter augment.Jitter
+	Colour *augment.Colour // of a view of self-supervised training
 }
 
 // Stream says which batches to make. Every image's place and augmentation is a function of (Seed, Epoch, position in the
@@ -39,13 +40,16 @@ type Stream struct {
 	// augmentation, as DeiT does it).
 	Repeats int
 	Augment Augment
+	// Views, if there are any, take the place of Augment: a batch then holds so many versions of its images, first all images
+	// by the first view, then all by the second. Each view draws numbers of its own.
+	Views   []Augment
 	Workers int // goroutines that prepare images; 0: one per core
 	Skip    int // batches to leave out at the beginning: after a resume, those that were already used
 }
 
 // Batch is a training batch.
 type Batch struct {
-	Images []uint8 // NHWC
+	Images []uint8 // NHWC; with views, one such block for each
 	Labels []int64
 }
 
@@ -122,6 +126,10 @@ func (s Stream) prepare(ctx context.Context, b *Batches) error {
 		defer renderers[i].reader.Close()
 	}
 	length := s.Height * s.Width * codec.Channels
+	views := s.Views
+	if len(views) == 0 {
+		views = []Augment{s.Augment}
+	}
 	for first := s.Skip * s.Batch; first+s.Batch <= len(order); first += s.Batch {
 		var batch Batch
 		select {
@@ -130,7 +138,7 @@ func (s Stream) prepare(ctx context.Context, b *Batches) error {
 			return ctx.Err()
 		}
 		if batch.Images == nil {
-			batch = Batch{Images: make([]uint8, s.Batch*length), Labels: make([]int64, s.Batch)}
+			batch = Batch{Images: make([]uint8, len(views)*s.Batch*length), Labels: make([]int64, s.Batch)}
 		}
 		var next atomic.Int64
 		errs := make([]error, len(renderers))
@@ -144,7 +152,11 @@ func (s Stream) prepare(ctx context.Context, b *Batches) error {
 					}
 					position := first + i
 					batch.Labels[i] = s.Images.Label(order[position])
-					errs[w] = r.render(batch.Images[i*length:][:length], order[position], position)
+					for v, a := range views {
+						if errs[w] == nil {
+							errs[w] = r.render(batch.Images[(v*s.Batch+i)*length:][:length], order[position], address{s.Seed, s.Epoch, position, v}, a)
+						}
+					}
 				}
 			})
 		}
@@ -169,18 +181,26 @@ type renderer struct {
 	augmenter augment.Augmenter
 }
 
-// random is a stream of random numbers of one image.
-func (r *renderer) random(stream string, position int) *rng.Stream {
-	return rng.New(r.Seed, stream, uint64(r.Epoch), uint64(position))
+// address says which random numbers an image gets.
+type address struct {
+	seed                  uint64
+	epoch, position, view int
 }
 
-// render writes image number index, at a position of the epoch, to dst.
-func (r *renderer) render(dst []uint8, index, position int) error {
-	a := r.Augment
+// random is a stream of random numbers of one image.
+func (at address) random(stream string) *rng.Stream {
+	if at.view == 0 {
+		return rng.New(at.seed, stream, uint64(at.epoch), uint64(at.position))
+	}
+	return rng.New(at.seed, stream, uint64(at.epoch), uint64(at.position), uint64(at.view))
+}
+
+// render writes what a makes of image number index to dst.
+func (r *renderer) render(dst []uint8, index int, at address, a Augment) error {
 	out := codec.Image{Pixels: dst, Width: r.Width, Height: r.Height, Stride: r.Width * codec.Channels}
-	dy, dx, flip := a.draw(r.Seed, r.Epoch, position)
+	dy, dx, flip := a.draw(at)
 	if a.Crop != nil {
-		s := r.random("crop", position)
+		s := at.random("crop")
 		m, err := readPart(r.reader, index, func(width, height int) codec.Rect { return a.Crop.Draw(s, width, height) })
 		if err != nil {
 			return err
@@ -207,22 +227,25 @@ func (r *renderer) render(dst []uint8, index, position int) error {
 		place(out, m, dy, dx, flip)
 	}
 	if a.Policy != nil {
-		for _, application := range a.Policy.Draw(r.random("augment", position)) {
+		for _, application := range a.Policy.Draw(at.random("augment")) {
 			r.augmenter.Apply(out, application, a.Policy.Fill)
 		}
 	}
-	a.Jitter.Apply(r.random("jitter", position), out)
+	a.Jitter.Apply(at.random("jitter"), out)
+	if a.Colour != nil {
+		r.augmenter.Recolour(at.random("colour"), out, *a.Colour)
+	}
 	return nil
 }
 
-// draw returns the shift and whether the image at a position of an epoch is mirrored.
-func (a Augment) draw(seed uint64, epoch, position int) (dy, dx int, flip bool) {
+// draw returns the shift and whether the image is mirrored.
+func (a Augment) draw(at address) (dy, dx int, flip bool) {
 	if a.Shift > 0 {
-		crop := rng.New(seed, "crop", uint64(epoch), uint64(position))
+		crop := at.random("crop")
 		dy, dx = crop.IntN(2*a.Shift+1)-a.Shift, crop.IntN(2*a.Shift+1)-a.Shift
 	}
 	if a.HFlip > 0 {
-		flip = rng.New(seed, "flip", uint64(epoch), uint64(position)).Float64() < a.HFlip
+		flip = at.random("flip").Float64() < a.HFlip
 	}
 	return dy, dx, flip
 }

@@ -269,7 +269,7 @@ func TestAugmentDraws(t *testing.T) {
 	shifts, flips := map[[2]int]int{}, 0
 	const n = 5000
 	for position := range n {
-		dy, dx, flip := a.draw(3, 1, position)
+		dy, dx, flip := a.draw(address{seed: 3, epoch: 1, position: position})
 		shifts[[2]int{dy, dx}]++
 		if flip {
 			flips++

@@ -2,7 +2,7 @@
 """Goldens of the training augmentation: pixel operations made with Pillow through timm's own functions, geometry of crops,
 erasing boxes and CutMix boxes made with timm where its random numbers are replaced by given ones.
 
-Writes internal/data/augment/testdata/{operations,crops,erasing,cutmix}.json. Pixels are SHA-256 of the RGB bytes, row by row.
+Writes internal/data/augment/testdata/{operations,colour,crops,erasing,cutmix}.json. Pixels are SHA-256 of the RGB bytes, row by row.
 
 Usage: python scripts/goldens/data_augment.py [REPOSITORY]     (seconds; no randomness besides the seed below)
 """
@@ -20,8 +20,9 @@ import numpy as np
 import PIL
 import timm
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from timm.data import auto_augment, mixup, random_erasing, transforms
+from torchvision.transforms import functional
 
 SEED = 20261125
 ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parents[2])
@@ -63,6 +64,20 @@ def formula(width, height, kind):
         v = v // 3 + 40
         v[..., 2] = 77
     return Image.fromarray(np.ascontiguousarray(v))
+
+
+def colour():
+    """What contrastive views need besides: Pillow's Gaussian blur and torchvision's turn of the hue."""
+    table = [("blur", (0.1, 0.31, 0.5, 1.0, 1.37, 1.9999, 2.0, 3.7), lambda m, v: m.filter(ImageFilter.GaussianBlur(radius=v))),
+             ("hue", (-0.5, -0.2, -0.1, -0.0039, 0.0, 0.004, 0.1, 0.37, 0.5), functional.adjust_hue)]
+    cases = []
+    for name, values, apply in table:
+        for width, height in SIZES:
+            for kind in ("noise", "smooth", "dark"):
+                for v in values:
+                    image = apply(formula(width, height, kind), v)
+                    cases.append({"width": width, "height": height, "kind": kind, "op": name, "arg": v, "sha256": sha(image)})
+    write("colour.json", "Gaussian blur and hue: images by formula, bytes after the operation", cases, "equal bytes")
 
 
 def operations():
@@ -146,6 +161,7 @@ def cutmix(rng):
 
 
 operations()
+colour()
 crops(random.Random(SEED))
 erasing(random.Random(SEED + 1))
 cutmix(random.Random(SEED + 2))

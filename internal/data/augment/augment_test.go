@@ -270,7 +270,7 @@ func TestJitterOfNothing(t *testing.T) {
 	if digest(m) != before {
 		t.Error("a jitter of amount 0 changed the image")
 	}
-	Jitter{0.3, 0.3, 0.3}.Apply(rng.New(3, "jitter"), m)
+	Jitter{Brightness: 0.3, Contrast: 0.3, Saturation: 0.3}.Apply(rng.New(3, "jitter"), m)
 	if digest(m) == before {
 		t.Error("a jitter of 0.3 changed nothing")
 	}

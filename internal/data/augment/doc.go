@@ -2,7 +2,8 @@
 //
 //	Crop        the part of an image that a random resized crop takes (a rectangle; package codec resizes it)
 //	Policy      RandAugment: which operations, how strong; ParsePolicy reads timm's "rand-m9-mstd0.5-inc1"
-//	Jitter      brightness, contrast and saturation in random order
+//	Jitter      brightness, contrast, saturation and hue in random order
+//	Colour      what contrastive methods do to a view: jitter, grey, blur, solarise
 //	Erasing     the box that random erasing fills
 //	Mixing      mixup and CutMix of a batch: share and box
 //
@@ -21,6 +22,9 @@
 //
 // Pillow 13 refuses to keep 0 bits in Posterize, which timm's increasing policy asks for in about 2 % of the draws of
 // that operation; as in the paper's time the result is black.
+//
+// The Gaussian blur is Pillow's: three extended box filters each way in 24-bit fixed point (BoxBlur.c). The hue turns in
+// Pillow's HSV of bytes, as torchvision does it.
 //
 // # Draws
 //

@@ -55,18 +55,28 @@ func (c Crop) centre(width, height int) Rect {
 
 func uniform(s *rng.Stream, low, high float64) float64 { return low + float64((high-low)*s.Float64()) }
 
-// Jitter changes brightness, contrast and saturation by factors from [max(0, 1-Amount), 1+Amount], in random order.
-type Jitter struct{ Brightness, Contrast, Saturation float64 }
+// Jitter changes brightness, contrast and saturation by factors from [max(0, 1-Amount), 1+Amount], and turns the hue by up to
+// Hue of the circle each way, in random order.
+type Jitter struct{ Brightness, Contrast, Saturation, Hue float64 }
 
 // Apply draws and changes m in place.
 func (j Jitter) Apply(s *rng.Stream, m codec.Image) {
-	steps := []struct {
-		amount float64
-		do     func(codec.Image, float64)
-	}{{j.Brightness, Brightness}, {j.Contrast, Contrast}, {j.Saturation, Color}}
+	type step struct {
+		amount, low float64
+		do          func(codec.Image, float64)
+	}
+	factor := func(amount float64, do func(codec.Image, float64)) step { return step{amount, max(0, 1-amount), do} }
+	steps := []step{factor(j.Brightness, Brightness), factor(j.Contrast, Contrast), factor(j.Saturation, Color)}
+	if j.Hue > 0 { // only then a part of the order, which is that of earlier results otherwise
+		steps = append(steps, step{j.Hue, -j.Hue, Hue})
+	}
 	for _, i := range s.Perm(len(steps)) {
-		if step := steps[i]; step.amount > 0 {
-			step.do(m, uniform(s, max(0, 1-step.amount), 1+step.amount))
+		switch step := steps[i]; {
+		case step.amount <= 0:
+		case step.low < 0:
+			step.do(m, uniform(s, step.low, step.amount))
+		default:
+			step.do(m, uniform(s, step.low, 1+step.amount))
 		}
 	}
 }
