@@ -18,6 +18,7 @@ A job file holds one job or a list of them. Fields of a job:
   weights       "random" (default): as timm initialises the network; "random, non-degenerate": see satexport/randomise.py;
                 "pretrained": from timm's local cache, or from the folder checkpoints; weight_file: name of the file
                 in timm 0.6.7, which is looked for first
+  pretrain      {"method": "mae" | "mocov3" | "byol", ...}: not a classifier but what pre-trains one, see satexport/selfsup.py
   attention     true: a ViT or DeiT that also returns its attention maps, for Patch-Fool
   heads         2: a distilled DeiT that returns the logits of both of its classifiers, for distillation
 
@@ -40,7 +41,8 @@ import warnings
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 os.environ["HF_HUB_OFFLINE"] = "1"  # an export never downloads; huggingface_hub reads this when it is imported
 
-from satexport import attention, build, check, distilled, fill, initrules, modulefile, pretrained, randomise  # noqa: E402
+from satexport import (attention, build, check, distilled, fill, initrules, modulefile, pretrained, randomise,  # noqa: E402
+                       selfsup)
 
 
 def emit(event, name, **fields):
@@ -187,9 +189,53 @@ def export(job, out):
          peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
+def export_pretraining(job, out):
+    """A file that pre-trains the job's network, whose tensors in it are called encoder.NAME."""
+    import torch
+    timm = sys.modules["timm"]
+    torch.set_num_threads(1)
+    name, started = job["name"], time.monotonic()
+    given = selfsup.arguments(job["pretrain"])
+    seed, build_encoder = int(job.get("seed", 0)), build.constructor({**job, "num_classes": 0})
+    net, rules = initrules.rules(lambda: selfsup.wrap(build_encoder(), given), seed)
+    described = describe(job, net.encoder)
+    script = torch.jit.script(net.train())
+    for p in script.parameters():
+        p.requires_grad_(False)
+    stored = initrules.tensors(script)
+    patches = net.encoder.patch_embed
+    manifest = {
+        "format": modulefile.FORMAT,
+        "name": name,
+        "method": given["method"],
+        "arguments": {k: v for k, v in given.items() if k != "method"},
+        "timm": {"version": timm.__version__, "model": job.get("model", ""), "class": job.get("class", ""),
+                 "name_0_6_7": "", "kwargs": job.get("kwargs", {}), "restored": ""},
+        "torch": torch.__version__,
+        **described,
+        "patches": patches.num_patches,
+        "weights": {"source": "random", "seed": seed},
+        "weights_sha256": modulefile.weights_sha256(stored),
+        "init": rules,
+    }
+    initial = copy.deepcopy(script.state_dict())
+    manifest["check"] = {**selfsup.record(net, script, rules, given["method"], described["mean"], described["std"],
+                                          described["input_size"]), "cpu": cpu_kind(torch)}
+    script.load_state_dict(initial)
+    for p in script.parameters():
+        p.requires_grad_(False)
+        p.grad = None
+    path = os.path.join(out, f"{name}.pt")
+    text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    modulefile.save(script, path, {modulefile.PRETRAIN: text.encode()})
+    emit("done", name, path=path, kind="scripted", parameters=sum(p.numel() for p in net.parameters()),
+         bytes=os.path.getsize(path), seconds=round(time.monotonic() - started, 2),
+         peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+
+
 KNOWN = {"name", "model", "class", "kwargs", "num_classes", "in_chans", "input_size", "mean", "std", "interpolation",
          "crop_pct", "alias", "timm_0_6_7", "components", "seed", "weights", "checkpoints", "weight_file",
-         "attention", "heads"}
+         "attention", "heads", "pretrain"}
 WEIGHTS = ("random", randomise.SOURCE, "pretrained")
 
 
@@ -204,6 +250,8 @@ def validate(job):
         raise build.JobError(f"job {job['name']} needs exactly one of model and class")
     if job.get("heads", 1) not in (1, 2) or job.get("heads") == 2 and job.get("attention"):
         raise build.JobError(f"job {job['name']}: heads is 1 or 2, and 1 with attention, not {job['heads']!r}")
+    if "pretrain" in job:
+        selfsup.arguments(job["pretrain"])
     if job.get("weights", "random") not in WEIGHTS:
         raise build.JobError(f"job {job['name']}: weights are one of {', '.join(map(repr, WEIGHTS))}, not {job['weights']!r}")
 
@@ -216,7 +264,7 @@ def start(job, out):
     code = 1
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        export(job, out)
+        (export_pretraining if "pretrain" in job else export)(job, out)
         code = 0
     except modulefile.WriteError as e:  # hits every job, unlike a checkpoint that cannot be read
         emit("error", job["name"], message=str(e), errno=e.errno)

@@ -288,10 +288,7 @@ func borderSlice(h tensorHandle, dim, from, to int) (tensorHandle, error) {
 }
 
 func borderCat(hs []tensorHandle, dim int) (tensorHandle, error) {
-	list := make([]*C.st_tensor, len(hs))
-	for i, h := range hs {
-		list[i] = tensorC(h)
-	}
+	list := tensorsC(hs)
 	var out *C.st_tensor
 	e := C.st_cat(unsafe.SliceData(list), C.int32_t(len(list)), C.int64_t(dim), &out)
 	return checkTensor(e, out)
@@ -418,6 +415,19 @@ func borderModuleRequiresGrad(h moduleHandle, on bool) error {
 	return check(C.st_module_requires_grad(moduleC(h), boolC(on)))
 }
 
+func borderModuleFreeze(h moduleHandle, names []string) error {
+	list := make([]*C.char, len(names))
+	defer func() {
+		for _, name := range list {
+			C.free(unsafe.Pointer(name))
+		}
+	}()
+	for i, name := range names {
+		list[i] = C.CString(name)
+	}
+	return check(C.st_module_freeze(moduleC(h), unsafe.SliceData(list), C.int32_t(len(list))))
+}
+
 func borderModuleTo(h moduleHandle, d Device, dtype DType) error {
 	return check(C.st_module_to(moduleC(h), deviceC(d), C.int32_t(dtype)))
 }
@@ -509,6 +519,45 @@ func borderModuleBackward(h moduleHandle, x, target, teacher tensorHandle, o Bac
 		return Losses{}, nil, err
 	}
 	return Losses{Total: float64(losses[0]), Distillation: float64(losses[1])}, tensorHandle(logits), nil
+}
+
+// tensorsC lists handles for one call.
+func tensorsC(hs []tensorHandle) []*C.st_tensor {
+	list := make([]*C.st_tensor, len(hs))
+	for i, h := range hs {
+		list[i] = tensorC(h)
+	}
+	return list
+}
+
+func borderModuleObjective(h moduleHandle, inputs []tensorHandle, scale float64, precision DType) ([]float64, error) {
+	list := tensorsC(inputs)
+	var values [C.ST_MAX_OUTPUTS]C.double
+	var n C.int32_t
+	e := C.st_module_objective(moduleC(h), unsafe.SliceData(list), C.int32_t(len(list)), C.double(scale), C.int32_t(precision), &values[0], &n)
+	if err := check(e); err != nil {
+		return nil, err
+	}
+	out := make([]float64, n)
+	for i := range out {
+		out[i] = float64(values[i])
+	}
+	return out, nil
+}
+
+func borderModuleCall(h moduleHandle, method string, inputs []tensorHandle, precision DType) (handles []tensorHandle, err error) {
+	list := tensorsC(inputs)
+	withString(method, func(name *C.char) {
+		var out [C.ST_MAX_OUTPUTS]*C.st_tensor
+		var n C.int32_t
+		if err = check(C.st_module_call(moduleC(h), name, unsafe.SliceData(list), C.int32_t(len(list)), C.int32_t(precision), &out[0], &n)); err != nil {
+			return
+		}
+		for _, t := range out[:n] {
+			handles = append(handles, tensorHandle(t))
+		}
+	})
+	return handles, err
 }
 
 func borderModuleScaleGrad(h moduleHandle, factor float64) (bool, error) {

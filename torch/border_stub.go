@@ -113,6 +113,15 @@ func borderModuleBackward(_ moduleHandle, _, _, _ tensorHandle, _ BackwardOption
 	return Losses{}, nil, ErrUnavailable
 }
 
+func borderModuleObjective(moduleHandle, []tensorHandle, float64, DType) ([]float64, error) {
+	return nil, ErrUnavailable
+}
+
+func borderModuleCall(moduleHandle, string, []tensorHandle, DType) ([]tensorHandle, error) {
+	return nil, ErrUnavailable
+}
+
+func borderModuleFreeze(moduleHandle, []string) error               { return ErrUnavailable }
 func borderModuleScaleGrad(moduleHandle, float64) (bool, error)     { return false, ErrUnavailable }
 func borderModuleAverage(moduleHandle, moduleHandle, float64) error { return ErrUnavailable }
 

@@ -54,6 +54,12 @@
 // network; only logits and two bits per image leave it at each step. On the CPU the arithmetic of a step is one pass of our
 // own over the pixels, elsewhere libtorch's operations, equal bit for bit. Forward works in inference mode.
 //
+// # Networks that compute their own loss
+//
+// Self-supervised methods differ in what is computed from which inputs, not in what is done with the gradient. So Objective runs
+// a network whose forward pass returns the loss and differentiates that, Call runs another of its methods, and Freeze keeps
+// parameters from learning; what such a network computes is up to its file.
+//
 // # 16 bit
 //
 // To(device, BFloat16) converts floating-point tensors only: Swin holds integer tables. Images, logits and gradients stay

@@ -279,6 +279,19 @@ func (m *Module) SetRequiresGrad(on bool) error {
 	return borderModuleRequiresGrad(m.handle, on)
 }
 
+// Freeze says which parameters, and no others, get no gradient while SetRequiresGrad is on; an optimiser leaves them where
+// they are. Without names every parameter learns again.
+func (m *Module) Freeze(names ...string) error {
+	if err := m.enter("freeze"); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	if err := borderModuleFreeze(m.handle, names); err != nil {
+		return m.wrap("freeze parameters of", err)
+	}
+	return nil
+}
+
 // To moves the module to d and converts its floating-point tensors to dtype, which must be a floating type; integer
 // buffers keep theirs. Gradients are dropped.
 func (m *Module) To(d Device, dtype DType) error {

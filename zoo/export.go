@@ -38,6 +38,7 @@ type Job struct {
 	Checkpoints   string            `json:"checkpoints,omitempty"` // folder to look for trained weights in
 	WeightFile    string            `json:"weight_file,omitempty"` // name of the file with them in timm 0.6.7
 	Attention     bool              `json:"attention,omitempty"`   // a ViT or DeiT that also returns its attention maps
+	Pretrain      *PretrainJob      `json:"pretrain,omitempty"`    // not a classifier, but what pre-trains one
 	OldTimm       bool              `json:"-"`                     // needs timm 0.6.7 itself
 }
 

@@ -211,11 +211,15 @@ func (v *VerifyResult) judge(precision string, d Difference, logits, gradient fl
 
 // fill sets the tensors of module as the check says.
 func (m *Manifest) fill(ctx context.Context, s *torch.Scope, module *torch.Module) error {
+	return fillTensors(ctx, s, module, m.Check.Seed, m.Check.Fill)
+}
+
+func fillTensors(ctx context.Context, s *torch.Scope, module *torch.Module, seed uint64, fill []FillRule) error {
 	shapes := map[string][]int{}
 	for _, t := range module.Tensors() {
 		shapes[t.Name] = t.Shape
 	}
-	for _, f := range m.Check.Fill {
+	for _, f := range fill {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -228,7 +232,7 @@ func (m *Manifest) fill(ctx context.Context, s *torch.Scope, module *torch.Modul
 			n *= d
 		}
 		err := s.Step(func(s *torch.Scope) error {
-			return module.Set(s, f.Tensor, s.FromFloat32(fillValues(m.Check.Seed, f.Tensor, n, f.Low, f.High), shape...))
+			return module.Set(s, f.Tensor, s.FromFloat32(fillValues(seed, f.Tensor, n, f.Low, f.High), shape...))
 		})
 		if err != nil {
 			return err

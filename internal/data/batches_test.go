@@ -287,3 +287,35 @@ func TestAugmentDraws(t *testing.T) {
 		t.Errorf("%d of %d flipped, want about 1250", flips, n)
 	}
 }
+
+// The first view is what there would be without views; the others are of the same images, changed by other numbers.
+func TestViewsOfABatch(t *testing.T) {
+	s := numbered(12, 6, 6)
+	a := Augment{Shift: 2, HFlip: 0.5}
+	plain := collect(t, stream(s, 5, 7, 1, a))
+	with := stream(s, 5, 7, 1, Augment{})
+	with.Views, with.Workers = []Augment{a, a, {}}, 3
+	views := collect(t, with)
+	if len(views) != len(plain) || len(views) != 2 {
+		t.Fatalf("%d batches with views, %d without, want 2", len(views), len(plain))
+	}
+	const length = 5 * 6 * 6 * 3
+	different := false
+	for i, b := range views {
+		if len(b.images) != 3*length || !slices.Equal(b.labels, plain[i].labels) {
+			t.Fatalf("batch %d has %d bytes and labels %v, want %d and %v", i, len(b.images), b.labels, 3*length, plain[i].labels)
+		}
+		if !bytes.Equal(b.images[:length], plain[i].images) {
+			t.Errorf("batch %d: the first view is not the batch without views", i)
+		}
+		different = different || !bytes.Equal(b.images[length:2*length], b.images[:length])
+		for k, label := range b.labels {
+			if want := s.Images[int(label)*108:][:108]; !bytes.Equal(b.images[2*length+k*108:][:108], want) {
+				t.Errorf("batch %d: the view that changes nothing is not image %d", i, label)
+			}
+		}
+	}
+	if !different {
+		t.Error("two views with the same settings are equal throughout")
+	}
+}

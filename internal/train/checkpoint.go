@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"sat/internal/store"
 	"sat/torch"
 	"sat/zoo"
 )
@@ -48,7 +49,7 @@ func (t *session) savedCheckpoint() string {
 }
 
 // key identifies what determines a run. A checkpoint continues only a run of the same key.
-func (j Job) key() (string, error) {
+func (j Job) key() (_ string, err error) {
 	module, err := os.Open(j.Module)
 	if err != nil {
 		return "", err
@@ -58,13 +59,20 @@ func (j Job) key() (string, error) {
 	if _, err := io.Copy(sum, module); err != nil {
 		return "", fmt.Errorf("read %s: %w", j.Module, err)
 	}
+	encoder := ""
+	if j.Encoder != "" {
+		if encoder, err = store.FileDigest(j.Encoder); err != nil {
+			return "", fmt.Errorf("pre-trained encoder: %w", err)
+		}
+	}
 	text, err := json.Marshal(struct {
 		Format             int
 		Recipe             Recipe
 		Seed               uint64
 		Module, Train, Val string
 		Teacher            *Teacher `json:",omitempty"`
-	}{Format, j.Recipe, j.Seed, hex.EncodeToString(sum.Sum(nil)), j.Train.Key(), j.Val.Key(), j.Teacher})
+		Encoder            string   `json:",omitempty"`
+	}{Format, j.Recipe, j.Seed, hex.EncodeToString(sum.Sum(nil)), j.Train.Key(), j.Val.Key(), j.Teacher, encoder})
 	if err != nil {
 		return "", err
 	}
@@ -85,6 +93,9 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 		if err := zoo.InitWeights(ctx, s, t.module, t.manifest.Init, t.Seed); err != nil {
 			return err
 		}
+		if err := t.takeEncoder(ctx, s); err != nil {
+			return err
+		}
 	case err != nil:
 		return err
 	default:
@@ -100,10 +111,13 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 		}
 		moments, averaged, t.resumed, t.saved = files[optimizerExtra], files[averageExtra], true, true
 	}
+	if err := t.freeze(); err != nil {
+		return err
+	}
 	if err := t.module.SetRequiresGrad(true); err != nil {
 		return err
 	}
-	if t.optimizer, err = torch.NewOptimizer(t.module, t.Recipe.optimizer(t.module.Tensors())); err != nil {
+	if t.optimizer, err = torch.NewOptimizer(t.module, t.Recipe.OptimizerConfig(t.module.Tensors())); err != nil {
 		return err
 	}
 	if t.resumed {
@@ -116,7 +130,7 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 			return err
 		}
 		if t.resumed {
-			if err := setTensors(s, t.average, averaged); err != nil {
+			if err := SetTensorBytes(s, t.average, averaged); err != nil {
 				return fmt.Errorf("checkpoint %s: averaged weights: %w", path, err)
 			}
 		}
@@ -124,9 +138,9 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 	return nil
 }
 
-// tensorsOf returns the tensors of a network one after the other, little-endian: float32 for numbers that are not whole,
+// TensorBytes returns the tensors of a network one after the other, little-endian: float32 for numbers that are not whole,
 // int64 for the others.
-func tensorsOf(s *torch.Scope, m *torch.Module) (out []byte, err error) {
+func TensorBytes(s *torch.Scope, m *torch.Module) (out []byte, err error) {
 	for _, info := range m.Tensors() {
 		err := s.Step(func(s *torch.Scope) error {
 			value := m.Get(s, info.Name)
@@ -150,8 +164,8 @@ func tensorsOf(s *torch.Scope, m *torch.Module) (out []byte, err error) {
 	return out, nil
 }
 
-// setTensors is the inverse of tensorsOf.
-func setTensors(s *torch.Scope, m *torch.Module, data []byte) error {
+// SetTensorBytes is the inverse of TensorBytes.
+func SetTensorBytes(s *torch.Scope, m *torch.Module, data []byte) error {
 	for _, info := range m.Tensors() {
 		n, width := info.Elements(), 8
 		if info.DType.Floating() {
@@ -203,7 +217,7 @@ func (t *session) save(s *torch.Scope) error {
 	}
 	extra := map[string][]byte{stateExtra: text, optimizerExtra: moments}
 	if t.average != nil {
-		if extra[averageExtra], err = tensorsOf(s, t.average); err != nil {
+		if extra[averageExtra], err = TensorBytes(s, t.average); err != nil {
 			return fmt.Errorf("save checkpoint: %w", err)
 		}
 	}

@@ -90,6 +90,7 @@ type Recipe struct {
 	CutMixBox   string     `json:"cutmix_box"`
 	Precision   string     `json:"amp"` // float32, bfloat16 or, on CUDA, float16: products and convolutions
 
+	HeadOnly    bool         `json:"head_only,omitempty"`   // a linear probe: everything but the classifier stays as it is
 	Adversarial *Adversarial `json:"adversarial,omitempty"` // nil: train on the images as they are
 
 	EvalEvery int `json:"eval_every"` // epochs from one evaluation to the next; the last epoch is always evaluated
@@ -289,8 +290,8 @@ func (r Recipe) exempt(t torch.TensorInfo) bool {
 	return false
 }
 
-// optimizer returns the binding's form of the recipe's update rule.
-func (r Recipe) optimizer(tensors []torch.TensorInfo) torch.OptimizerConfig {
+// OptimizerConfig returns the binding's form of the recipe's update rule.
+func (r Recipe) OptimizerConfig(tensors []torch.TensorInfo) torch.OptimizerConfig {
 	kinds := map[Optimizer]torch.OptimizerKind{SGD: torch.SGD, AdamW: torch.AdamW, LAMB: torch.LAMB, RMSProp: torch.RMSProp}
 	c := torch.OptimizerConfig{
 		Kind: kinds[r.Optimizer], Beta1: r.Betas[0], Beta2: r.Betas[1], Eps: r.Eps, Groups: r.groups(tensors),

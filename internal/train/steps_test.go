@@ -92,7 +92,7 @@ func TestTwentyUpdatesEqualEagerPyTorch(t *testing.T) {
 				if err := module.SetTraining(true); err != nil {
 					return err
 				}
-				if run.optimizer, err = torch.NewOptimizer(module, r.optimizer(module.Tensors())); err != nil {
+				if run.optimizer, err = torch.NewOptimizer(module, r.OptimizerConfig(module.Tensors())); err != nil {
 					return err
 				}
 				for i, want := range c.Losses {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"sync"
 	"time"
 
 	"sat/internal/data"
@@ -26,6 +25,7 @@ type Job struct {
 	Worker   *torch.Worker
 	Device   torch.Device
 	Teacher  *Teacher       // the network to distil from; nil without
+	Encoder  string         // pre-training module whose encoder takes the place of the initial weights, but for the head; "": none
 	Workers  int            // goroutines that prepare images; 0: one per core; results do not depend on it
 	Records  Records        // what is left in Dir beside that
 	Progress func(Progress) // after every update and evaluation, on the worker's thread; nil is silent
@@ -97,10 +97,6 @@ func lastGood(checkpoint string, epoch int) string {
 	return fmt.Sprintf("the last good checkpoint is %s (after epoch %d)", checkpoint, epoch)
 }
 
-// generator guards libtorch's random generator, of which a process has one. Networks that draw from it while they are
-// trained (dropout, stochastic depth) take turns, each seeding it for its update.
-var generator sync.Mutex
-
 // Run trains a network from its initial weights, or continues from the checkpoint in job.Dir, and writes job.Out. When
 // ctx ends it saves a checkpoint and returns the error of ctx.
 func Run(ctx context.Context, job Job) (Result, error) {
@@ -138,7 +134,7 @@ type session struct {
 	resumed   bool
 	saved     bool // whether there is a checkpoint
 
-	mode   randomness
+	draws  Generator
 	report Progress
 }
 
@@ -157,15 +153,6 @@ type state struct {
 	Scale float64 `json:"scale,omitempty"` // of the loss in float16
 	Good  int     `json:"good,omitempty"`  // updates since it changed
 }
-
-// randomness says whether the network draws random numbers in training mode, which shows at its first update.
-type randomness int
-
-const (
-	unknown randomness = iota
-	deterministic
-	stochastic
-)
 
 // open loads the network and either initialises it or restores the checkpoint.
 func open(ctx context.Context, s *torch.Scope, job Job) (*session, error) {
@@ -329,7 +316,7 @@ func (t *session) epoch(ctx context.Context, s *torch.Scope) error {
 	}
 
 	// A loss is that of the parameters before its update, so the last update of the epoch is looked at here.
-	if name, err := t.nonFiniteTensor(s); err != nil {
+	if name, err := NonFiniteTensor(s, t.module); err != nil {
 		return err
 	} else if name != "" {
 		return t.nonFinite(name+" is not finite", updates-1, updates)
@@ -431,15 +418,15 @@ func rank(z []float32, y int) (before int) {
 	return before
 }
 
-// nonFiniteTensor returns the name of a parameter or buffer that is not finite, "" when all are.
-func (t *session) nonFiniteTensor(s *torch.Scope) (name string, err error) {
-	for _, info := range t.module.Tensors() {
+// NonFiniteTensor returns the name of a parameter or buffer of m that is not finite, "" when all are.
+func NonFiniteTensor(s *torch.Scope, m *torch.Module) (name string, err error) {
+	for _, info := range m.Tensors() {
 		if !info.DType.Floating() {
 			continue
 		}
 		bad := false
 		err := s.Step(func(s *torch.Scope) (err error) {
-			v := t.module.Get(s, info.Name)
+			v := m.Get(s, info.Name)
 			if err := s.Err(); err != nil {
 				return err
 			}

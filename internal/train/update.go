@@ -1,7 +1,6 @@
 package train
 
 import (
-	"bytes"
 	"fmt"
 
 	"sat/internal/data"
@@ -59,19 +58,14 @@ func (t *session) update(s *torch.Scope, batch data.Batch, lr float64, epoch, up
 // gradients fills the gradients of the batch, part by part, and returns its mean losses. A network that draws random numbers
 // does so from a generator seeded for this update.
 func (t *session) gradients(s *torch.Scope, x torch.Tensor, labels []int64, share float64, epoch, update int) (loss torch.Losses, err error) {
-	var before []byte
-	if t.mode != deterministic {
-		generator.Lock()
-		defer generator.Unlock()
-		if err := torch.ManualSeed(t.random("network", epoch, update).Uint64()); err != nil {
-			return loss, err
-		}
-		if t.mode == unknown {
-			if before, err = torch.GeneratorState(); err != nil {
-				return loss, err
-			}
-		}
-	}
+	err = t.draws.Do(t.random("network", epoch, update).Uint64(), func() error {
+		loss, err = t.backward(s, x, labels, share)
+		return err
+	})
+	return loss, err
+}
+
+func (t *session) backward(s *torch.Scope, x torch.Tensor, labels []int64, share float64) (loss torch.Losses, err error) {
 	parts := t.Recipe.Accumulate
 	size := len(labels) / parts
 	var soft []float32
@@ -111,24 +105,19 @@ func (t *session) gradients(s *torch.Scope, x torch.Tensor, labels []int64, shar
 			return loss, err
 		}
 	}
-	if t.mode == unknown {
-		after, err := torch.GeneratorState()
-		if err != nil {
-			return loss, err
-		}
-		t.mode = stochastic
-		if bytes.Equal(before, after) {
-			t.mode = deterministic
-		}
-	}
 	return loss, nil
 }
 
 // input makes n uint8 images NHWC a float32 tensor NCHW in [0,1].
 func (t *session) input(s *torch.Scope, images []uint8, n int) torch.Tensor {
-	x := s.ToDevice(s.FromUint8(images, n, t.manifest.InputSize[1], t.manifest.InputSize[2], t.manifest.InputSize[0]), t.Device)
+	return ImageTensor(s, images, n, t.manifest.InputSize, t.Device)
+}
+
+// ImageTensor makes n uint8 images NHWC of the given size (channels, height, width) a float32 tensor NCHW in [0,1] on d.
+func ImageTensor(s *torch.Scope, images []uint8, n int, size [3]int, d torch.Device) torch.Tensor {
+	x := s.ToDevice(s.FromUint8(images, n, size[1], size[2], size[0]), d)
 	x = s.To(s.Permute(x, 0, 3, 1, 2), torch.Float32)
-	return s.Div(x, s.ToDevice(s.Full(255), t.Device))
+	return s.Div(x, s.ToDevice(s.Full(255), d))
 }
 
 // Gradients in float16 vanish without a scale. It doubles after so many good updates and halves after an overflow, whose

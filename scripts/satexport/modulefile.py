@@ -8,6 +8,7 @@ import torch
 FORMAT = 1
 MANIFEST = "sat.json"
 CHECK = "sat-check.bin"
+PRETRAIN = "sat-pretrain.json"  # instead of MANIFEST in a file that pre-trains an encoder
 
 _DTYPES = {torch.float32: "float32", torch.float64: "float64", torch.int64: "int64", torch.int32: "int32",
            torch.uint8: "uint8", torch.bool: "bool"}

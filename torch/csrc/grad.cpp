@@ -31,20 +31,11 @@ at::Tensor Normalisation::operator()(const at::Tensor& x) const {
   return mean_.defined() ? x.sub(mean_).div_(std_) : x;
 }
 
-std::vector<at::Tensor> run(st_module& m, const at::Tensor& x, const Normalisation& norm) {
-  at::Tensor input = norm(x);
-  const at::ScalarType type = m.compute_type == at::ScalarType::Undefined ? input.scalar_type() : m.compute_type;
-  if (m.channels_last && input.dim() == 4) {
-    input = input.to(type, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast);
-  } else {
-    input = input.to(type);
-  }
-  const c10::IValue result = m.module.forward({input});
+std::vector<at::Tensor> tensors_of(const c10::IValue& result) {
   std::vector<at::Tensor> outputs;
   const auto add = [&](const c10::IValue& v) {
     require(v.isTensor(), "the network returns " + v.tagKind() + ", not tensors");
-    const at::Tensor& t = v.toTensor();
-    outputs.push_back(t.is_floating_point() ? t.to(x.scalar_type()) : t);
+    outputs.push_back(v.toTensor());
   };
   if (result.isTuple()) {
     for (const auto& v : result.toTupleRef().elements()) {
@@ -60,6 +51,21 @@ std::vector<at::Tensor> run(st_module& m, const at::Tensor& x, const Normalisati
     add(result);
   }
   require(!outputs.empty(), "the network returns nothing");
+  return outputs;
+}
+
+std::vector<at::Tensor> run(st_module& m, const at::Tensor& x, const Normalisation& norm) {
+  at::Tensor input = norm(x);
+  const at::ScalarType type = m.compute_type == at::ScalarType::Undefined ? input.scalar_type() : m.compute_type;
+  if (m.channels_last && input.dim() == 4) {
+    input = input.to(type, /*non_blocking=*/false, /*copy=*/false, at::MemoryFormat::ChannelsLast);
+  } else {
+    input = input.to(type);
+  }
+  std::vector<at::Tensor> outputs = tensors_of(m.module.forward({input}));
+  for (at::Tensor& t : outputs) {
+    if (t.is_floating_point()) t = t.to(x.scalar_type());
+  }
   return outputs;
 }
 

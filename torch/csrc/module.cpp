@@ -30,7 +30,7 @@ void st_module::refresh() {
 
 void st_module::set_requires_grad(bool on) {
   for (auto& [name, p] : parameters) {
-    if (p.is_floating_point()) p.set_requires_grad(on);
+    if (p.is_floating_point()) p.set_requires_grad(on && frozen.count(name) == 0);
   }
   for (auto& [name, b] : buffers) b.set_requires_grad(false);
   requires_grad = on;
@@ -188,6 +188,7 @@ st_error st_module_clone(const st_module* m, st_module** out) {
     require(out != nullptr, "null result");
     const st_module& self = module_of(m);
     auto copy = std::make_unique<st_module>(self.module.deepcopy());
+    copy->frozen = self.frozen;
     copy->set_requires_grad(self.requires_grad);
     copy->channels_last = self.channels_last;
     *out = copy.release();
@@ -257,6 +258,21 @@ st_error st_module_train(st_module* m, int32_t on) {
 
 st_error st_module_requires_grad(st_module* m, int32_t on) {
   return guarded([&] { module_of(m).set_requires_grad(on != 0); });
+}
+
+st_error st_module_freeze(st_module* m, const char* const* names, int32_t n) {
+  return guarded([&] {
+    st_module& self = module_of(m);
+    require(n >= 0 && (n == 0 || names != nullptr), "null names");
+    std::unordered_set<std::string> frozen;
+    for (int32_t i = 0; i < n; ++i) {
+      require(names[i] != nullptr, "null name");
+      parameter(m, names[i]).mutable_grad().reset();
+      frozen.insert(names[i]);
+    }
+    self.frozen = std::move(frozen);
+    self.set_requires_grad(self.requires_grad);
+  });
 }
 
 st_error st_module_to(st_module* m, st_device device, int32_t dtype) {

@@ -4,6 +4,7 @@
 #include <torch/csrc/jit/api/module.h>
 
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,8 @@ struct st_module {
 
   // Parameters and buffers in the order of the code. They share memory with the module's own.
   std::vector<std::pair<std::string, at::Tensor>> parameters, buffers;
+  // Names of the parameters that get no gradient.
+  std::unordered_set<std::string> frozen;
   // Type that the network computes in: that of its first floating-point parameter; undefined when it has none.
   at::ScalarType compute_type = at::ScalarType::Undefined;
   // Whether images, filters and feature maps lie in memory pixel by pixel (NHWC) instead of channel by channel.
@@ -32,7 +35,7 @@ struct st_module {
 
   // refresh reads parameters, buffers and compute_type from the module.
   void refresh();
-  // set_requires_grad applies the flag to the parameters; buffers never require a gradient.
+  // set_requires_grad applies the flag to the parameters that are not frozen; buffers never require a gradient.
   void set_requires_grad(bool on);
   // lay_out puts filters into the memory order that channels_last says.
   void lay_out();
@@ -56,6 +59,8 @@ class Normalisation {
 
 // run calls the network on x, normalised and converted to its type, and returns its outputs in the type of x.
 std::vector<at::Tensor> run(st_module& m, const at::Tensor& x, const Normalisation& norm);
+// tensors_of lists what a network returned; a list in a tuple counts as its elements.
+std::vector<at::Tensor> tensors_of(const c10::IValue& result);
 // logits_of averages the heads of a network that has two classifiers, as DeiT's distilled networks do when they are
 // used.
 at::Tensor logits_of(const std::vector<at::Tensor>& outputs);

@@ -43,6 +43,8 @@ ST_API st_error st_module_set(st_module* m, const char* name, const st_tensor* v
 /* Train mode is refused for a network that has its mode baked in (traced or frozen). */
 ST_API st_error st_module_train(st_module* m, int32_t on);
 ST_API st_error st_module_requires_grad(st_module* m, int32_t on);
+/* The n parameters named, and no others, get no gradient even while requires_grad is on. */
+ST_API st_error st_module_freeze(st_module* m, const char* const* names, int32_t n);
 /* Floating-point tensors are converted to dtype; the others keep their type. */
 ST_API st_error st_module_to(st_module* m, st_device device, int32_t dtype);
 

@@ -27,6 +27,15 @@ typedef struct {
  * before alpha. */
 ST_API st_error st_module_backward(st_module* m, const st_tensor* x, const st_tensor* targets, st_normalisation norm,
                                    const st_training_loss* loss, double losses[2], st_tensor** logits);
+/* For a network whose forward pass takes n tensors and returns what is to be minimised: one number, perhaps with others
+ * after it. Adds the gradient of scale * the first to the parameters' gradients and writes all of them; `values` has
+ * room for ST_MAX_OUTPUTS. */
+ST_API st_error st_module_objective(st_module* m, const st_tensor* const* inputs, int32_t n, double scale,
+                                    int32_t precision, double* values, int32_t* n_values);
+/* A method of the network on n tensors, without gradients, in the network's mode. `outputs` has room for
+ * ST_MAX_OUTPUTS. */
+ST_API st_error st_module_call(st_module* m, const char* method, const st_tensor* const* inputs, int32_t n,
+                               int32_t precision, st_tensor** outputs, int32_t* n_outputs);
 /* Multiplies all gradients; finite is 0 when one of them is not finite afterwards. */
 ST_API st_error st_module_scale_grad(st_module* m, double factor, int32_t* finite);
 /* average = decay * average + (1 - decay) * m for every floating-point parameter and buffer; the others are copied. */

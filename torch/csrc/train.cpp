@@ -1,7 +1,6 @@
 // Losses and gradients of training.
 #include "st_train.h"
 
-#include <ATen/autocast_mode.h>
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
@@ -15,38 +14,12 @@
 
 #include <limits>
 
+#include "autocast.hpp"
 #include "module.hpp"
 
 using namespace sat;
 
 namespace {
-
-// Autocast lets matrix products and convolutions compute in 16 bit for the length of a scope.
-class Autocast {
- public:
-  Autocast(at::DeviceType device, int32_t dtype) : device_(device), on_(dtype != ST_FLOAT32) {
-    if (!on_) return;
-    require(dtype == ST_BFLOAT16 || (dtype == ST_FLOAT16 && device == at::kCUDA),
-            "mixed precision is bfloat16, or float16 on CUDA");
-    was_on_ = at::autocast::is_autocast_enabled(device);
-    was_type_ = at::autocast::get_autocast_dtype(device);
-    at::autocast::set_autocast_dtype(device, dtype == ST_BFLOAT16 ? at::kBFloat16 : at::kHalf);
-    at::autocast::set_autocast_enabled(device, true);
-  }
-  ~Autocast() {
-    if (!on_) return;
-    at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(device_, was_on_);
-    at::autocast::set_autocast_dtype(device_, was_type_);
-  }
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
-
- private:
-  at::DeviceType device_;
-  bool on_, was_on_ = false;
-  at::ScalarType was_type_ = at::kFloat;
-};
 
 at::Tensor task_loss(const at::Tensor& logits, const at::Tensor& targets, const st_training_loss& loss) {
   if (loss.kind == ST_TRAIN_CROSS_ENTROPY) return cross_entropy(logits, targets, ST_REDUCE_MEAN, loss.smoothing);
