@@ -56,6 +56,7 @@ func (d *decoder) check(c *Config) {
 	d.checkData(c)
 	d.checkModels(c)
 	d.checkSets(c)
+	d.checkPretrains(c)
 	d.checkAttack(c)
 	d.checkAblations(c)
 	for i, epsilon := range c.Sweep.Epsilon {

@@ -27,6 +27,8 @@ type Config struct {
 	Zoo        *Zoo               `toml:"zoo"`
 	Models     []Model            `toml:"model"`
 	Sets       []Set              `toml:"set"`
+	Pretrains  []Pretrain         `toml:"pretrain"`
+	Probe      *Probe             `toml:"probe"`
 	Recipes    map[string]*Recipe `toml:"recipe"`
 	Evaluate   Evaluate           `toml:"evaluate"`
 	Attack     Attack             `toml:"attack"`
@@ -164,6 +166,9 @@ type Recipe struct {
 	TensorBoard bool `toml:"tensorboard" optional:"yes" doc:"write the same, and the scores of each epoch, as event file for TensorBoard"`
 	KeepLast    int  `toml:"keep_last" optional:"yes" min:"0" doc:"keep the checkpoints of so many last epochs, in logs/NAME/epochs"`
 	KeepBest    int  `toml:"keep_best" optional:"yes" min:"0" doc:"keep those of so many epochs with the highest accuracy"`
+
+	Pretrain string `toml:"pretrain" optional:"yes" doc:"[[pretrain]] whose encoder the training starts from"`
+	HeadOnly bool   `toml:"head_only" optional:"yes" doc:"train the classifier alone"`
 
 	Adversarial *Adversarial `toml:"adversarial"`
 	Distill     *Distill     `toml:"distill"`

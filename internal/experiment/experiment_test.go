@@ -448,6 +448,84 @@ func TestAttackMethods(t *testing.T) {
 	}
 }
 
+// pretrained is a file with a pre-training and a recipe for it; tests append to it, or change it.
+const pretrained = `[data]
+path = "images"
+[[model]]
+name = "vit"
+timm = "vit_tiny_patch16_224"
+recipe = "tuned"
+[[pretrain]]
+name = "p"
+method = "byol"
+model = "vit"
+recipe = "alone"
+[recipe.alone]
+epochs = 2
+batch = 8
+opt = "adamw"
+lr = 1e-3
+[recipe.tuned]
+inherit = "alone"
+pretrain = "p"
+mixup = 0.8
+`
+
+func TestPretrain(t *testing.T) {
+	c := parse(t, pretrained+"[probe]\nrecipe = \"alone\"\n")
+	if p := c.Pretraining("p"); p == nil || !slices.Equal(p.Momentum, []float64{0.99, 0.99}) || p.Hidden != 4096 || p.Mask != 0 || p.DecoderDepth != 0 {
+		t.Errorf("the pre-training is %+v", p)
+	}
+	if c.Recipes["tuned"].Pretrain != "p" || !slices.Equal(c.Probe.Seeds, []uint64{0}) {
+		t.Errorf("recipe %+v, probe %+v", c.Recipes["tuned"], c.Probe)
+	}
+	moco := parse(t, strings.Replace(pretrained, `"byol"`, `"mocov3"`, 1)).Pretrains[0]
+	if !slices.Equal(moco.Momentum, []float64{0.99, 1}) || !moco.FreezePatches || moco.Temperature != 0.2 {
+		t.Errorf("MoCo v3 is %+v", moco)
+	}
+	for name, w := range map[string]struct {
+		old, new string // in the file
+		line     int
+		part     string
+	}{
+		"unknown method":   {`"byol"`, `"dino"`, 9, "one of: mae, mocov3, byol"},
+		"no method":        {"method = \"byol\"\n", "", 7, "lacks method"},
+		"another's key":    {"[recipe.alone]", "mask = 0.5\n[recipe.alone]", 12, `mask means nothing with method = "byol"`},
+		"unknown model":    {`model = "vit"`, `model = "vot"`, 10, `there is no model "vot"`},
+		"unknown recipe":   {`recipe = "alone"`, `recipe = "alon"`, 11, `did you mean "alone"?`},
+		"recipe of labels": {`recipe = "alone"`, `recipe = "tuned"`, 11, `mixup of recipe "tuned" means nothing to a pre-training`},
+		"unknown pretrain": {`pretrain = "p"`, `pretrain = "q"`, 19, `there is no [[pretrain]] "q"`},
+		"falling momentum": {"[recipe.alone]", "momentum = [1, 0.9]\n[recipe.alone]", 12, "pretrain.momentum falls"},
+		"three views":      {"[recipe.alone]", "blur_prob = [1, 1, 1]\n[recipe.alone]", 12, "pretrain.blur_prob has 3 numbers"},
+		"hue":              {"[recipe.alone]", "jitter = [0, 0, 0, 0.6]\n[recipe.alone]", 12, "the jitter of hue is 0.6"},
+		"twice":            {"[recipe.alone]", "[[pretrain]]\nname = \"p\"\nmethod = \"mae\"\nmodel = \"vit\"\nrecipe = \"alone\"\n[recipe.alone]", 13, `two pre-trainings are called "p"`},
+		"a model's name":   {`name = "vit"`, "name = \"pretrain-p\"", 8, "has the name of this pre-training's module"},
+		"trained weights":  {"recipe = \"tuned\"\n[[", "[[", 9, "vit is not trained here"},
+		"decoder":          {`"byol"`, "\"mae\"\ndecoder_heads = 7", 10, "a decoder of width 512 has no 7 equal heads"},
+		"batch of one":     {"batch = 8", "batch = 1", 11, "batches of one image"},
+		"probe":            {"[recipe.alone]", "[probe]\n[recipe.alone]", 12, "the probe lacks recipe"},
+		"probe of one":     {"[recipe.alone]", "[probe]\nrecipe = \"tuned\"\n[recipe.alone]", 13, "a probe is made of every encoder"},
+		"seed twice":       {"[recipe.alone]", "[probe]\nrecipe = \"alone\"\nseeds = [1, 1]\n[recipe.alone]", 14, "seed 1 is there twice"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(pretrained, w.old, w.new, 1)
+			if text == pretrained {
+				t.Fatalf("the file has no %q", w.old)
+			}
+			for _, p := range problems(t, text) {
+				if p.Line == w.line && strings.Contains(p.Message+p.Hint, w.part) {
+					return
+				}
+			}
+			_, err := experiment.Parse("exp.toml", text)
+			t.Errorf("no problem in line %d with %q:\n%v", w.line, w.part, err)
+		})
+	}
+	if got := problems(t, pretrained+"[[pretrain]]\n[probe]\nrecipe = \"none\"\n"); len(got) < 2 {
+		t.Errorf("only %v", got)
+	}
+}
+
 func TestMembers(t *testing.T) {
 	c, err := experiment.Load("testdata/complete.toml")
 	if err != nil {

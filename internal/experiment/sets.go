@@ -205,7 +205,8 @@ func (d *decoder) checkSets(c *Config) {
 	for i := range c.Models {
 		m := &c.Models[i]
 		r := c.Recipes[m.Recipe]
-		if m.Template && !slices.ContainsFunc(c.Sets, func(s Set) bool { return s.Model == m.Name }) {
+		if m.Template && !slices.ContainsFunc(c.Sets, func(s Set) bool { return s.Model == m.Name }) &&
+			!slices.ContainsFunc(c.Pretrains, func(p Pretrain) bool { return p.Model == m.Name }) {
 			d.atKey(join(index("model", i), "template"), "leave it out, or add a [[set]] with this model", "no set copies %s", m.Name)
 		}
 		if r != nil && r.Distill != nil && !m.Template {

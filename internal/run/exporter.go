@@ -154,35 +154,52 @@ func (e *Network) registered(d zoo.Description) zoo.Job {
 	return job
 }
 
+// exportUnit is the unit that makes the module of a job.
+func exportUnit(job zoo.Job) (store.Unit, error) {
+	key, err := store.NewKey("export", job, map[string]string{"exporter": exporterVersion})
+	return store.Unit{Stage: string(StageExport), Name: job.Name, Key: key}, err
+}
+
 // export makes the modules that come from timm. Members that differ only by the seed of their training share one.
 func (r *runner) export(ctx context.Context) error {
+	r.addProbes()
 	units := map[string]store.Unit{} // by the name of the file
 	var jobs []zoo.Job
 	var failures []Failure
+	want := func(job zoo.Job) (store.Unit, error) {
+		unit, err := exportUnit(job)
+		if _, known := units[job.Name]; known || err != nil {
+			return unit, err
+		}
+		units[job.Name] = unit
+		done, err := r.finished(unit)
+		switch {
+		case err != nil:
+		case done:
+			r.skipped++
+		default:
+			jobs = append(jobs, job)
+		}
+		return unit, err
+	}
 	for _, m := range r.members {
 		if m.Export == nil {
 			continue
 		}
-		job := m.job(r.classes)
-		key, err := store.NewKey("export", job, map[string]string{"exporter": exporterVersion})
+		unit, err := want(m.job(r.classes))
 		if err != nil {
 			return err
 		}
-		unit := store.Unit{Stage: string(StageExport), Name: job.Name, Key: key}
-		m.exported, m.key = unit.File(r.units(), "pt"), key
-		if _, known := units[job.Name]; known {
-			continue
-		}
-		units[job.Name] = unit
-		done, err := r.finished(unit)
+		m.exported, m.key = unit.File(r.units(), "pt"), unit.Key
+	}
+	r.encoders = nil
+	for _, p := range r.Pretrains {
+		unit, err := want(p.exportPretraining())
 		if err != nil {
 			return err
 		}
-		if done {
-			r.skipped++
-			continue
-		}
-		jobs = append(jobs, job)
+		m := &member{Member: p.Member, exported: unit.File(r.units(), "pt"), key: unit.Key}
+		r.encoders = append(r.encoders, &encoder{member: m, config: p.Config})
 	}
 	if len(jobs) == 0 {
 		return r.leaveOut(StageExport, failures)
@@ -232,6 +249,12 @@ func (r *runner) export(ctx context.Context) error {
 	for _, m := range r.members {
 		if m.Export != nil && refused[m.Export.Name] != "" {
 			failures = append(failures, Failure{string(StageExport), m.Name, refused[m.Export.Name]})
+		}
+	}
+	for _, e := range r.encoders {
+		if why := refused[e.Name]; why != "" {
+			e.failed = why
+			failures = append(failures, Failure{string(StageExport), e.Name, why})
 		}
 	}
 	return r.leaveOut(StageExport, failures)

@@ -32,6 +32,7 @@ type Stage string
 const (
 	StagePrepare    Stage = "prepare"
 	StageExport     Stage = "export"
+	StagePretrain   Stage = "pretrain"
 	StageTrain      Stage = "train"
 	StageEvaluate   Stage = "evaluate"
 	StageAttack     Stage = "attack"
@@ -42,7 +43,7 @@ const (
 	StageReport     Stage = "report"
 )
 
-var stages = []Stage{StagePrepare, StageExport, StageTrain, StageEvaluate, StageAttack, StageTransfer,
+var stages = []Stage{StagePrepare, StageExport, StagePretrain, StageTrain, StageEvaluate, StageAttack, StageTransfer,
 	StageBoundary, StageSimilarity, StageAnalysis, StageReport}
 
 // Options say how to execute a Spec. They change no result.
@@ -74,6 +75,7 @@ type runner struct {
 	mu       sync.Mutex // guards out, which workers and the heartbeat share
 	members  []*member  // those that have not failed
 	students []student  // distilled and left out from there on
+	encoders []*encoder // of the self-supervised pre-trainings
 	eval     *evaluation
 	split    int          // images of the validation split
 	whole    *wholeSet    // nil unless [evaluate] asks for it
@@ -116,7 +118,7 @@ func Run(ctx context.Context, spec Spec, o Options) (Outcome, error) {
 	r.rememberCosts()
 	defer r.beat()()
 	steps := map[Stage]func(context.Context) error{
-		StagePrepare: r.prepare, StageExport: r.export, StageTrain: r.train, StageEvaluate: r.evaluate, StageAttack: r.attack,
+		StagePrepare: r.prepare, StageExport: r.export, StagePretrain: r.pretrain, StageTrain: r.train, StageEvaluate: r.evaluate, StageAttack: r.attack,
 		StageTransfer: r.transfer, StageBoundary: r.boundary, StageSimilarity: r.similarity, StageAnalysis: r.analyse, StageReport: r.report,
 	}
 	for _, stage := range stages[max(0, slices.Index(stages, o.From)):] {

@@ -34,6 +34,8 @@ type Spec struct {
 	Evaluate   experiment.Evaluate
 	Members    []Member
 	Sets       []Set
+	Pretrains  []Pretrain
+	probes     []Member // linear probes of the pre-trained encoders
 	Attack     Attack
 	Sweep      []Attack // the same experiment at other epsilons; analysed only for the central claim
 	Ablation   []Ablation
@@ -61,6 +63,7 @@ type Member struct {
 	Teacher    string            // the member that it is distilled from; "" without
 
 	set     *experiment.Set // that made it; nil without
+	probe   bool            // a linear probe, which leaves the run once it is trained
 	Weights string          // kind of weights that the file must hold, "random" or "pretrained"; "" for any
 	Network string          // timm's name of the network that the file must hold; "" for any
 }
@@ -123,6 +126,7 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 	for _, m := range c.Members() {
 		s.Members = append(s.Members, memberOf(c, m))
 	}
+	s.pretrainings(c)
 	if err := s.resolveSets(c); err != nil {
 		return Spec{}, err
 	}

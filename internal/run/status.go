@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"sat/internal/store"
@@ -105,6 +106,9 @@ func ReadStatus(spec Spec) (Status, error) {
 		s.Running = h.Running && time.Since(h.Time) < 5*heartbeatInterval
 	}
 	counted := []Stage{StageExport, StageTrain, StageEvaluate, StageAttack, StageTransfer}
+	if len(spec.Pretrains) > 0 {
+		counted = slices.Insert(counted, 1, StagePretrain)
+	}
 	if spec.Boundary != nil {
 		counted = append(counted, StageBoundary)
 	}

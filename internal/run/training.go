@@ -58,6 +58,9 @@ func (r *runner) train(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.retireProbes(ctx); err != nil {
+		return err
+	}
 	return r.retireStudents()
 }
 
@@ -90,6 +93,16 @@ func (r *runner) trainAll(ctx context.Context, members []*member, sets *training
 			}
 			inputs["teacher"] = string(from.key)
 		}
+		start, err := r.encoderOf(m)
+		if err != nil {
+			failures = append(failures, Failure{string(StageTrain), m.Name, err.Error()})
+			continue
+		}
+		encoderFile := ""
+		if start != nil {
+			encoderFile = start.file
+			inputs["encoder"] = string(start.key)
+		}
 		key, err := store.NewKey("train", trainKey{train.Format, recipe, m.trainingSeed(), r.device(), r.Threads, m.Recipe.Distill}, inputs)
 		if err != nil {
 			return err
@@ -114,7 +127,7 @@ func (r *runner) trainAll(ctx context.Context, members []*member, sets *training
 			do: func(ctx context.Context, w *torch.Worker, _ func(float64)) error {
 				return r.trainModel(ctx, m, unit, train.Job{
 					Module: network, Recipe: recipe, Seed: m.trainingSeed(), Train: training, Val: validation, Worker: w, Device: r.Device,
-					Teacher: teacher, Records: recordsOf(m.Recipe),
+					Teacher: teacher, Encoder: encoderFile, Records: recordsOf(m.Recipe),
 				})
 			}})
 	}
@@ -160,6 +173,17 @@ func (r *runner) trainModel(ctx context.Context, m *member, unit store.Unit, job
 	}
 	r.Progress.Say("  %-12s %.1f %% of the validation images after %d epochs%s", m.Name, 100*result.Top1, job.Recipe.Epochs, how)
 	return r.publish(m, unit)
+}
+
+// newUpdates turns the progress of a training into passes, perUpdate for each update.
+func newUpdates(perUpdate float64, advance func(float64)) func(train.Progress) {
+	seen := 0
+	return func(p train.Progress) {
+		if now := (p.Epoch-1)*p.Updates + p.Update; now > seen {
+			advance(perUpdate * float64(now-seen))
+			seen = now
+		}
+	}
 }
 
 // publish puts module and learning curve where people look for them, DIR/models/NAME/, and shows the records of the training.
@@ -279,6 +303,7 @@ func recipeOf(e *experiment.Recipe) train.Recipe {
 	r.Filter, r.HFlip, r.Shift, r.Policy, r.Jitter, r.EraseProb = e.Interpolation, e.HFlip, e.Shift, e.AA, e.ColorJitter, e.EraseProb
 	r.EvalEvery = e.EvalEvery
 	r.RepeatedAug, r.Mixup, r.CutMix, r.MixProb, r.MixSwitch, r.CutMixBox = e.RepeatedAug, e.Mixup, e.CutMix, e.MixProb, e.MixSwitch, e.CutMixBox
+	r.HeadOnly = e.HeadOnly
 	if a := e.Adversarial; a != nil {
 		r.Adversarial = &train.Adversarial{Epsilon: a.Epsilon.Float64(), StepSize: a.StepSize.Float64(), Steps: a.Steps, RandomStart: a.RandomStart}
 	}

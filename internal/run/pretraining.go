@@ -1,0 +1,301 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"sat/analysis"
+	"sat/internal/data"
+	"sat/internal/data/augment"
+	"sat/internal/experiment"
+	"sat/internal/store"
+	"sat/internal/studies"
+	"sat/internal/train"
+	"sat/internal/train/selfsup"
+	"sat/torch"
+	"sat/zoo"
+)
+
+// Pretrain is a self-supervised pre-training. Network, recipe and seed are those of its Member, which is called "pretrain-NAME"
+// and is no model of the run.
+type Pretrain struct {
+	Member
+	Config experiment.Pretrain
+}
+
+// encoder is a pre-training as the stages see it. The member's module is what the exporter made.
+type encoder struct {
+	*member
+	config experiment.Pretrain
+	file   string    // what the training leaves
+	key    store.Key // of file
+	failed string    // why there is no such file; "" if there is one, or will be
+}
+
+// pretrainings resolves [[pretrain]] and [probe].
+func (s *Spec) pretrainings(c *experiment.Config) {
+	for _, p := range c.Pretrains {
+		model := slices.IndexFunc(c.Models, func(m experiment.Model) bool { return m.Name == p.Model })
+		name := experiment.PretrainPrefix + p.Name
+		m := memberOf(c, experiment.Member{Name: name, Group: name, Seed: p.Seed, Model: &c.Models[model], Recipe: c.Recipes[p.Recipe]})
+		s.Pretrains = append(s.Pretrains, Pretrain{m, p})
+	}
+	if c.Probe == nil {
+		return
+	}
+	for i, p := range s.Pretrains {
+		labels := []string{p.Config.Name}
+		// Beside them the encoder as it is drawn, once for every network that is pre-trained.
+		if !slices.ContainsFunc(s.Pretrains[:i], func(q Pretrain) bool { return q.Config.Model == p.Config.Model }) {
+			labels = append(labels, randomEncoder(p.Config.Model))
+		}
+		for _, label := range labels {
+			recipe := *c.Recipes[c.Probe.Recipe]
+			recipe.HeadOnly = true
+			if label == p.Config.Name {
+				recipe.Pretrain = label
+			}
+			for _, seed := range c.Probe.Seeds {
+				m := p.Member
+				m.Group, m.Seed, m.Recipe, m.probe = "probe-"+label, seed, &recipe, true
+				m.Name = fmt.Sprintf("%s-s%d", m.Group, seed)
+				s.probes = append(s.probes, m)
+			}
+		}
+	}
+}
+
+// randomEncoder is what the encoder of a model is called as it is drawn.
+func randomEncoder(model string) string { return "random-" + model }
+
+// addProbes makes the probes members until they are trained.
+func (r *runner) addProbes() {
+	r.members = slices.DeleteFunc(r.members, func(m *member) bool { return m.probe })
+	for _, m := range r.probes {
+		r.members = append(r.members, &member{Member: m})
+	}
+}
+
+// exportPretraining is the job of the module that pre-trains.
+func (p *Pretrain) exportPretraining() zoo.Job {
+	job := p.job(0)
+	job.Name, job.Attention, job.Heads, job.Components = p.Name, false, 0, nil
+	c := p.Config
+	job.Pretrain = &zoo.PretrainJob{Method: c.Method, PretrainArguments: zoo.PretrainArguments{
+		Mask: c.Mask, NormPixels: c.NormPixels, DecoderDepth: c.DecoderDepth, DecoderWidth: c.DecoderWidth, DecoderHeads: c.DecoderHeads,
+		Hidden: c.Hidden, Projection: c.Projection, Temperature: c.Temperature, Position: c.Position,
+	}}
+	return job
+}
+
+// pretrainSettings translates a [[pretrain]].
+func pretrainSettings(c experiment.Pretrain) selfsup.Settings {
+	if c.Method == zoo.MAE {
+		return selfsup.Settings{}
+	}
+	out := selfsup.Settings{Momentum: [2]float64(c.Momentum), FreezePatches: c.FreezePatches}
+	for i := range out.Views {
+		out.Views[i] = augment.Colour{
+			Jitter:     augment.Jitter{Brightness: c.Jitter[0], Contrast: c.Jitter[1], Saturation: c.Jitter[2], Hue: c.Jitter[3]},
+			JitterProb: c.JitterProb, GreyProb: c.GreyProb, Sigma: [2]float64(c.Blur), BlurProb: c.BlurProb[i], SolarizeProb: c.SolarizeProb[i],
+		}
+	}
+	return out
+}
+
+// Costs of one image in one epoch: an autoencoder goes once through the network, the others twice and twice through the
+// target.
+const (
+	passesMasked      = passTraining
+	passesContrastive = 2*passTraining + 2*passForward
+)
+
+// pretrainKey is what determines a pre-trained encoder besides the network and the images.
+type pretrainKey struct {
+	Settings selfsup.Settings `json:"settings"`
+	Recipe   train.Recipe     `json:"recipe"`
+	Seed     uint64           `json:"seed"`
+	Device   string           `json:"device"`
+	Thread   int              `json:"threads"`
+}
+
+// pretrain trains the encoders that recipes start from.
+func (r *runner) pretrain(ctx context.Context) error {
+	sets := trainingSets{runner: r, loaded: map[setOf]*data.Set{}}
+	var tasks []task
+	skipped := 0.0
+	for _, e := range r.encoders {
+		if e.failed != "" {
+			continue
+		}
+		manifest, err := zoo.ReadPretraining(e.exported)
+		if err != nil {
+			return err
+		}
+		// Its file has no sat.json to take them from.
+		d := &e.Describe
+		d.Height, d.Width, d.CropPct, d.Interpolation = manifest.InputSize[1], manifest.InputSize[2], manifest.CropPct, manifest.Interpolation
+		training, _, err := sets.of(ctx, e.member)
+		if err != nil {
+			return err
+		}
+		recipe, settings := recipeOf(e.Recipe), pretrainSettings(e.config)
+		key, err := store.NewKey("pretrain", pretrainKey{settings, recipe, e.trainingSeed(), r.device(), r.Threads},
+			map[string]string{"module": string(e.member.key), "train": training.Key()})
+		if err != nil {
+			return err
+		}
+		unit := store.Unit{Stage: string(StagePretrain), Name: e.Name, Key: key}
+		e.file, e.key = unit.File(r.units(), "pt"), key
+		perImage := passesMasked
+		if manifest.Method != zoo.MAE {
+			perImage = passesContrastive
+		}
+		passes := perImage * float64(recipe.Epochs*training.Len())
+		done, err := r.finished(unit)
+		if err != nil {
+			return err
+		}
+		if done {
+			skipped += passes
+			r.skipped++
+			if err := r.publishEncoder(e, unit); err != nil {
+				return err
+			}
+			continue
+		}
+		tasks = append(tasks, task{model: e.Name, name: e.Name, passes: passes,
+			do: func(ctx context.Context, w *torch.Worker, advance func(float64)) error {
+				err := r.pretrainEncoder(ctx, e, unit, selfsup.Job{
+					Module: e.exported, Settings: settings, Recipe: recipe, Seed: e.trainingSeed(), Train: training, Worker: w, Device: r.Device,
+				}, perImage, advance)
+				if err != nil {
+					e.failed = err.Error() // unless the run ends by it, its classifiers fail
+				}
+				return err
+			}})
+	}
+	return r.execute(ctx, StagePretrain, tasks, skipped, fmt.Sprintf("%d encoders", len(tasks)))
+}
+
+func (r *runner) pretrainEncoder(ctx context.Context, e *encoder, unit store.Unit, job selfsup.Job, perImage float64, advance func(float64)) error {
+	if err := unit.Begin(r.units()); err != nil {
+		return err
+	}
+	job.Name, job.Dir, job.Out = e.Name, unit.File(r.units(), "work"), unit.File(r.units(), "pt")
+	if r.Force {
+		// The checkpoint of a finished training would end this one at once.
+		if err := os.RemoveAll(job.Dir); err != nil {
+			return err
+		}
+	}
+	job.Progress = newUpdates(perImage*float64(job.Recipe.Batch), advance)
+	result, err := selfsup.Run(ctx, job)
+	if err != nil {
+		return err
+	}
+	if err := unit.Commit(r.units(), "pt"); err != nil {
+		return err
+	}
+	r.Progress.count(&r.computed)
+	last := result.Epochs[len(result.Epochs)-1]
+	how := ""
+	if result.Resumed {
+		how = ", continued from a checkpoint"
+	}
+	r.Progress.Say("  %-12s loss %.4f after %d epochs%s", e.Name, last.Loss, len(result.Epochs), how)
+	if e.config.Method != zoo.MAE && last.Spread < collapsed {
+		r.warn("pre-training %s: the predictions for all images are nearly one (spread %.3f of 1): it has collapsed", e.config.Name, last.Spread)
+	}
+	return r.publishEncoder(e, unit)
+}
+
+// collapsed is the spread of predictions below which they say nothing about the images.
+const collapsed = 0.05
+
+// publishEncoder puts module and curve where people look for them: DIR/models/pretrain-NAME/.
+func (r *runner) publishEncoder(e *encoder, unit store.Unit) error {
+	dir := filepath.Join(r.Dir, "models", e.Name)
+	for from, to := range map[string]string{
+		unit.File(r.units(), "pt"):                                     e.Name + ".pt",
+		filepath.Join(unit.File(r.units(), "work"), selfsup.CurveFile): selfsup.CurveFile,
+	} {
+		if err := store.CopyFile(filepath.Join(dir, to), from); err != nil {
+			return fmt.Errorf("%s: %w", e.Name, err)
+		}
+	}
+	return nil
+}
+
+// encoderOf is the pre-training that the training of m starts from; nil without one.
+func (r *runner) encoderOf(m *member) (*encoder, error) {
+	if m.Recipe.Pretrain == "" {
+		return nil, nil
+	}
+	for _, e := range r.encoders {
+		if e.config.Name != m.Recipe.Pretrain {
+			continue
+		}
+		if e.failed != "" {
+			return nil, fmt.Errorf("pre-training %s failed: %s", e.config.Name, e.failed)
+		}
+		return e, nil
+	}
+	return nil, fmt.Errorf("there is no pre-training %s", m.Recipe.Pretrain)
+}
+
+// retireProbes takes the probes out of the run, once they are trained, and writes models/pretraining.csv: what they reached beside
+// the models whose networks were pre-trained.
+func (r *runner) retireProbes(ctx context.Context) error {
+	if len(r.encoders) == 0 {
+		return nil
+	}
+	folder, err := r.validation(ctx)
+	if err != nil {
+		return err
+	}
+	n := len(folder.Samples)
+	var rows [][]string
+	for _, m := range r.members {
+		kind, encoder, method := "training", "", ""
+		for _, e := range r.encoders {
+			switch {
+			case m.Export == nil || m.Export.Name != e.config.Model || m.Recipe == nil:
+			case m.Recipe.Pretrain == "":
+				encoder = randomEncoder(e.config.Model)
+			case m.Recipe.Pretrain == e.config.Name:
+				encoder, method = e.config.Name, e.config.Method
+			}
+		}
+		if encoder == "" {
+			continue
+		}
+		if m.probe {
+			kind = "linear probe"
+		}
+		top1, err := trainedTop1(m.module)
+		if err != nil {
+			return err
+		}
+		lo, hi := analysis.Wilson(top1, n)
+		rows = append(rows, []string{kind, encoder, method, m.Name, fmt.Sprint(m.Seed), fmt.Sprint(n),
+			analysis.FormatFloat(100 * top1), analysis.FormatFloat(100 * lo), analysis.FormatFloat(100 * hi)})
+	}
+	slices.SortStableFunc(rows, func(a, b []string) int {
+		switch {
+		case a[0] == b[0]:
+			return 0
+		case a[0] == "linear probe":
+			return -1
+		}
+		return 1
+	})
+	r.members = slices.DeleteFunc(r.members, func(m *member) bool { return m.probe })
+	header := []string{"kind", "encoder", "method", "model", "seed", "n", "top1", "ci_lo", "ci_hi"}
+	meta := studies.Meta{"schema_version": schemaVersion,
+		"top1": "per cent of the n validation images, by the last evaluation of the training", "interval": "95 %, Wilson, over images"}
+	return studies.WriteTable(filepath.Join(r.Dir, "models", "pretraining.csv"), meta, header, rows)
+}
