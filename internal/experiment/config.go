@@ -168,7 +168,6 @@ type Recipe struct {
 	KeepBest    int  `toml:"keep_best" optional:"yes" min:"0" doc:"keep those of so many epochs with the highest accuracy"`
 
 	Pretrain string `toml:"pretrain" optional:"yes" doc:"[[pretrain]] whose encoder the training starts from"`
-	HeadOnly bool   `toml:"head_only" optional:"yes" doc:"train the classifier alone"`
 
 	Adversarial *Adversarial `toml:"adversarial"`
 	Distill     *Distill     `toml:"distill"`

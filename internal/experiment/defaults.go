@@ -40,6 +40,7 @@ var defaults = map[reflect.Type]any{
 		Hidden: 4096, Projection: 256, Temperature: 0.2, FreezePatches: true, Jitter: []float64{0.4, 0.4, 0.2, 0.1}, JitterProb: 0.8, GreyProb: 0.2,
 		Blur: []float64{0.1, 2}, BlurProb: []float64{1, 0.1}, SolarizeProb: []float64{0, 0.2},
 	},
+	typeOf[Probe](): Probe{L2: 1e-3, Updates: 300},
 	typeOf[Recipe](): Recipe{
 		Momentum: 0.9, Betas: []float64{0.9, 0.999}, Eps: 1e-8, Sched: "cosine", SchedUnit: "epoch", Gamma: 0.1, WarmupLR: 1e-6,
 		LayerDecay: 1, Accumulate: 1, AMP: "float32", Loss: "ce", Interpolation: "bicubic", RepeatedAug: 1, EvalEvery: 1, MixProb: 1, MixSwitch: 0.5,

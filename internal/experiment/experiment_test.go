@@ -472,7 +472,7 @@ mixup = 0.8
 `
 
 func TestPretrain(t *testing.T) {
-	c := parse(t, pretrained+"[probe]\nrecipe = \"alone\"\n")
+	c := parse(t, pretrained+"[probe]\n")
 	if p := c.Pretraining("p"); p == nil || !slices.Equal(p.Momentum, []float64{0.99, 0.99}) || p.Hidden != 4096 || p.Mask != 0 || p.DecoderDepth != 0 {
 		t.Errorf("the pre-training is %+v", p)
 	}
@@ -503,9 +503,7 @@ func TestPretrain(t *testing.T) {
 		"trained weights":  {"recipe = \"tuned\"\n[[", "[[", 9, "vit is not trained here"},
 		"decoder":          {`"byol"`, "\"mae\"\ndecoder_heads = 7", 10, "a decoder of width 512 has no 7 equal heads"},
 		"batch of one":     {"batch = 8", "batch = 1", 11, "batches of one image"},
-		"probe":            {"[recipe.alone]", "[probe]\n[recipe.alone]", 12, "the probe lacks recipe"},
-		"probe of one":     {"[recipe.alone]", "[probe]\nrecipe = \"tuned\"\n[recipe.alone]", 13, "a probe is made of every encoder"},
-		"seed twice":       {"[recipe.alone]", "[probe]\nrecipe = \"alone\"\nseeds = [1, 1]\n[recipe.alone]", 14, "seed 1 is there twice"},
+		"seed twice":       {"[recipe.alone]", "[probe]\nseeds = [1, 1]\n[recipe.alone]", 13, "seed 1 is there twice"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(pretrained, w.old, w.new, 1)
@@ -521,7 +519,7 @@ func TestPretrain(t *testing.T) {
 			t.Errorf("no problem in line %d with %q:\n%v", w.line, w.part, err)
 		})
 	}
-	if got := problems(t, pretrained+"[[pretrain]]\n[probe]\nrecipe = \"none\"\n"); len(got) < 2 {
+	if got := problems(t, pretrained+"[[pretrain]]\n"); len(got) < 2 {
 		t.Errorf("only %v", got)
 	}
 }

@@ -37,11 +37,12 @@ type Pretrain struct {
 	SolarizeProb []float64 `toml:"solarize_prob" only:"method=mocov3|byol" min:"0" max:"1" doc:"of either view"`
 }
 
-// Probe asks for linear probes: classifiers on frozen encoders, those of all [[pretrain]] and, beside them, encoders as they are
-// drawn. Probes are not models of the run.
+// Probe asks for linear probes: softmax regression on the frozen features of all encoders of [[pretrain]] and, beside them, of
+// encoders as they are drawn. Probes are not models of the run.
 type Probe struct {
-	Recipe string   `toml:"recipe" doc:"how the classifiers are trained; the encoders stay as they are"`
-	Seeds  []uint64 `toml:"seeds" optional:"yes" doc:"of the classifiers and of the encoders as drawn; one probe of each encoder for each; default: the run's seed"`
+	Seeds   []uint64 `toml:"seeds" optional:"yes" doc:"of the encoders as they are drawn; default: the run's seed"`
+	L2      float64  `toml:"l2" above:"0" doc:"weight of half the squared norm of the classifier, features having deviation 1"`
+	Updates int      `toml:"updates" min:"1" doc:"of accelerated gradient descent"`
 }
 
 // exportName is what the module of a pre-training is called among those of the models.
@@ -68,7 +69,7 @@ func (r *Recipe) alien() (keys []string) {
 	}{
 		{"mixup", r.Mixup > 0}, {"cutmix", r.CutMix > 0}, {"label_smoothing", r.LabelSmoothing > 0}, {"loss", r.Loss != "ce"},
 		{"aa", r.AA != ""}, {"color_jitter", r.ColorJitter > 0}, {"erase_prob", r.EraseProb > 0}, {"repeated_aug", r.RepeatedAug > 1},
-		{"accumulate", r.Accumulate > 1}, {"ema", r.EMA > 0}, {"layer_decay", r.LayerDecay < 1}, {"head_only", r.HeadOnly},
+		{"accumulate", r.Accumulate > 1}, {"ema", r.EMA > 0}, {"layer_decay", r.LayerDecay < 1},
 		{"pretrain", r.Pretrain != ""}, {"adversarial", r.Adversarial != nil}, {"distill", r.Distill != nil}, {"amp = \"float16\"", r.AMP == "float16"},
 	} {
 		if k.given {
@@ -167,23 +168,14 @@ func (d *decoder) checkPretrains(c *Config) {
 		}
 	}
 	if c.Probe != nil {
-		d.checkProbe(c, recipes)
+		d.checkProbe(c)
 	}
 }
 
-func (d *decoder) checkProbe(c *Config, recipes []string) {
+func (d *decoder) checkProbe(c *Config) {
 	p := c.Probe
 	if len(c.Pretrains) == 0 {
 		d.atKey("probe", "add a [[pretrain]]", "[probe] compares encoders, and none is pre-trained")
-	}
-	switch r := c.Recipes[p.Recipe]; {
-	case !d.given["probe.recipe"]:
-		d.atKey("probe", `add recipe = "NAME"`, "the probe lacks recipe")
-	case !d.good("probe.recipe"):
-	case r == nil:
-		d.atValue("probe.recipe", d.nameHint(p.Recipe, recipes, "recipe"), "there is no recipe %q", p.Recipe)
-	case r.Pretrain != "" || r.Distill != nil:
-		d.atValue("probe.recipe", "leave pretrain and distill out of that recipe", "recipe %q chooses what the classifier starts from, and a probe is made of every encoder", p.Recipe)
 	}
 	for i, seed := range p.Seeds {
 		if slices.Contains(p.Seeds[:i], seed) {

@@ -12,7 +12,7 @@
 //
 // # Stages
 //
-//	prepare → export → train → evaluate → attack → transfer → boundary → similarity → analysis → report
+//	prepare → export → pretrain → train → evaluate → attack → transfer → boundary → similarity → analysis → report
 //
 // A stage ends before the next begins. Inside a stage tasks run on a few workers, each with the one module it needs:
 // a model is attacked once, not once per pair, and a target is loaded once for all sources. A model that fails (its
@@ -62,6 +62,7 @@
 //	DIR/units/STAGE/      units of work, see store.Unit
 //	DIR/models/NAME/      trained module and learning curve
 //	DIR/logs/NAME/        log, event file, speed and checkpoints of its training, as they are made; see package train
+//	DIR/models/           sets.csv; pretraining.csv: linear probes of pre-trained encoders, and the models beside them
 //	DIR/boundary/         agreement.csv, agreement_pairs.csv, agreement_groups.csv, planes.json, stability_scores.csv
 //	DIR/similarity/       sat.csv, sat.npy, pairs.csv, pairs_undirected.csv, self.csv, accuracy.csv,
 //	                      guards.csv, resize_only.csv
@@ -72,6 +73,12 @@
 //	DIR/pictures/         adversarial images to look at, pictures.json
 //	DIR/figures/          figures of the report
 //	DIR/report.html       the report; also report.md and report.json
+//
+// # Self-supervised pre-training
+//
+// The encoders of [[pretrain]] are units of their own stage, named pretrain-NAME and no models of the run; a recipe with pretrain =
+// NAME starts from one, and its encoder's key is in the key of the training. [probe] fits linear classifiers to the encoders and to
+// encoders as they are drawn, over the whole training and validation splits.
 //
 // # Decision boundaries
 //

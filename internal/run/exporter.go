@@ -162,7 +162,6 @@ func exportUnit(job zoo.Job) (store.Unit, error) {
 
 // export makes the modules that come from timm. Members that differ only by the seed of their training share one.
 func (r *runner) export(ctx context.Context) error {
-	r.addProbes()
 	units := map[string]store.Unit{} // by the name of the file
 	var jobs []zoo.Job
 	var failures []Failure

@@ -37,47 +37,17 @@ type encoder struct {
 
 // pretrainings resolves [[pretrain]] and [probe].
 func (s *Spec) pretrainings(c *experiment.Config) {
+	s.Probe = c.Probe
 	for _, p := range c.Pretrains {
 		model := slices.IndexFunc(c.Models, func(m experiment.Model) bool { return m.Name == p.Model })
 		name := experiment.PretrainPrefix + p.Name
 		m := memberOf(c, experiment.Member{Name: name, Group: name, Seed: p.Seed, Model: &c.Models[model], Recipe: c.Recipes[p.Recipe]})
 		s.Pretrains = append(s.Pretrains, Pretrain{m, p})
 	}
-	if c.Probe == nil {
-		return
-	}
-	for i, p := range s.Pretrains {
-		labels := []string{p.Config.Name}
-		// Beside them the encoder as it is drawn, once for every network that is pre-trained.
-		if !slices.ContainsFunc(s.Pretrains[:i], func(q Pretrain) bool { return q.Config.Model == p.Config.Model }) {
-			labels = append(labels, randomEncoder(p.Config.Model))
-		}
-		for _, label := range labels {
-			recipe := *c.Recipes[c.Probe.Recipe]
-			recipe.HeadOnly = true
-			if label == p.Config.Name {
-				recipe.Pretrain = label
-			}
-			for _, seed := range c.Probe.Seeds {
-				m := p.Member
-				m.Group, m.Seed, m.Recipe, m.probe = "probe-"+label, seed, &recipe, true
-				m.Name = fmt.Sprintf("%s-s%d", m.Group, seed)
-				s.probes = append(s.probes, m)
-			}
-		}
-	}
 }
 
 // randomEncoder is what the encoder of a model is called as it is drawn.
 func randomEncoder(model string) string { return "random-" + model }
-
-// addProbes makes the probes members until they are trained.
-func (r *runner) addProbes() {
-	r.members = slices.DeleteFunc(r.members, func(m *member) bool { return m.probe })
-	for _, m := range r.probes {
-		r.members = append(r.members, &member{Member: m})
-	}
-}
 
 // exportPretraining is the job of the module that pre-trains.
 func (p *Pretrain) exportPretraining() zoo.Job {
@@ -178,7 +148,10 @@ func (r *runner) pretrain(ctx context.Context) error {
 				return err
 			}})
 	}
-	return r.execute(ctx, StagePretrain, tasks, skipped, fmt.Sprintf("%d encoders", len(tasks)))
+	if err := r.execute(ctx, StagePretrain, tasks, skipped, fmt.Sprintf("%d encoders", len(tasks))); err != nil {
+		return err
+	}
+	return r.probe(ctx, &sets)
 }
 
 func (r *runner) pretrainEncoder(ctx context.Context, e *encoder, unit store.Unit, job selfsup.Job, perImage float64, advance func(float64)) error {
@@ -247,9 +220,9 @@ func (r *runner) encoderOf(m *member) (*encoder, error) {
 	return nil, fmt.Errorf("there is no pre-training %s", m.Recipe.Pretrain)
 }
 
-// retireProbes takes the probes out of the run, once they are trained, and writes models/pretraining.csv: what they reached beside
-// the models whose networks were pre-trained.
-func (r *runner) retireProbes(ctx context.Context) error {
+// writePretraining writes models/pretraining.csv: what the probes reached, and the models whose networks were pre-trained or start
+// from what was.
+func (r *runner) writePretraining(ctx context.Context) error {
 	if len(r.encoders) == 0 {
 		return nil
 	}
@@ -259,43 +232,41 @@ func (r *runner) retireProbes(ctx context.Context) error {
 	}
 	n := len(folder.Samples)
 	var rows [][]string
+	add := func(kind, encoder, method, model string, seed uint64, n int, top1 float64) {
+		lo, hi := analysis.Wilson(top1, n)
+		rows = append(rows, []string{kind, encoder, method, model, fmt.Sprint(seed), fmt.Sprint(n),
+			analysis.FormatFloat(100 * top1), analysis.FormatFloat(100 * lo), analysis.FormatFloat(100 * hi)})
+	}
+	for _, p := range r.probed {
+		add("linear probe", p.encoder, p.method, "", p.seed, p.result.Images, p.result.Top1)
+	}
+	networks := map[string]bool{}
+	for _, e := range r.encoders {
+		networks[e.config.Model] = true
+	}
 	for _, m := range r.members {
-		kind, encoder, method := "training", "", ""
-		for _, e := range r.encoders {
-			switch {
-			case m.Export == nil || m.Export.Name != e.config.Model || m.Recipe == nil:
-			case m.Recipe.Pretrain == "":
-				encoder = randomEncoder(e.config.Model)
-			case m.Recipe.Pretrain == e.config.Name:
-				encoder, method = e.config.Name, e.config.Method
-			}
+		if m.Recipe != nil && m.Recipe.Pretrain != "" && m.Export != nil {
+			networks[m.Export.Name] = true
 		}
-		if encoder == "" {
+	}
+	for _, m := range r.members {
+		if m.Recipe == nil || m.Export == nil || !networks[m.Export.Name] {
 			continue
-		}
-		if m.probe {
-			kind = "linear probe"
 		}
 		top1, err := trainedTop1(m.module)
 		if err != nil {
 			return err
 		}
-		lo, hi := analysis.Wilson(top1, n)
-		rows = append(rows, []string{kind, encoder, method, m.Name, fmt.Sprint(m.Seed), fmt.Sprint(n),
-			analysis.FormatFloat(100 * top1), analysis.FormatFloat(100 * lo), analysis.FormatFloat(100 * hi)})
-	}
-	slices.SortStableFunc(rows, func(a, b []string) int {
-		switch {
-		case a[0] == b[0]:
-			return 0
-		case a[0] == "linear probe":
-			return -1
+		encoder, method := randomEncoder(m.Export.Name), ""
+		for _, e := range r.encoders {
+			if m.Recipe.Pretrain == e.config.Name {
+				encoder, method = e.config.Name, e.config.Method
+			}
 		}
-		return 1
-	})
-	r.members = slices.DeleteFunc(r.members, func(m *member) bool { return m.probe })
+		add("training", encoder, method, m.Name, m.Seed, n, top1)
+	}
 	header := []string{"kind", "encoder", "method", "model", "seed", "n", "top1", "ci_lo", "ci_hi"}
-	meta := studies.Meta{"schema_version": schemaVersion,
-		"top1": "per cent of the n validation images, by the last evaluation of the training", "interval": "95 %, Wilson, over images"}
+	meta := studies.Meta{"schema_version": schemaVersion, "interval": "95 %, Wilson, over images",
+		"top1": "per cent of the n validation images; of a training, by its last evaluation"}
 	return studies.WriteTable(filepath.Join(r.Dir, "models", "pretraining.csv"), meta, header, rows)
 }

@@ -76,6 +76,7 @@ type runner struct {
 	members  []*member  // those that have not failed
 	students []student  // distilled and left out from there on
 	encoders []*encoder // of the self-supervised pre-trainings
+	probed   []*probed  // linear probes of them
 	eval     *evaluation
 	split    int          // images of the validation split
 	whole    *wholeSet    // nil unless [evaluate] asks for it

@@ -35,7 +35,7 @@ type Spec struct {
 	Members    []Member
 	Sets       []Set
 	Pretrains  []Pretrain
-	probes     []Member // linear probes of the pre-trained encoders
+	Probe      *experiment.Probe // nil: not asked for
 	Attack     Attack
 	Sweep      []Attack // the same experiment at other epsilons; analysed only for the central claim
 	Ablation   []Ablation
@@ -63,7 +63,6 @@ type Member struct {
 	Teacher    string            // the member that it is distilled from; "" without
 
 	set     *experiment.Set // that made it; nil without
-	probe   bool            // a linear probe, which leaves the run once it is trained
 	Weights string          // kind of weights that the file must hold, "random" or "pretrained"; "" for any
 	Network string          // timm's name of the network that the file must hold; "" for any
 }

@@ -58,7 +58,7 @@ func (r *runner) train(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := r.retireProbes(ctx); err != nil {
+	if err := r.writePretraining(ctx); err != nil {
 		return err
 	}
 	return r.retireStudents()
@@ -303,7 +303,6 @@ func recipeOf(e *experiment.Recipe) train.Recipe {
 	r.Filter, r.HFlip, r.Shift, r.Policy, r.Jitter, r.EraseProb = e.Interpolation, e.HFlip, e.Shift, e.AA, e.ColorJitter, e.EraseProb
 	r.EvalEvery = e.EvalEvery
 	r.RepeatedAug, r.Mixup, r.CutMix, r.MixProb, r.MixSwitch, r.CutMixBox = e.RepeatedAug, e.Mixup, e.CutMix, e.MixProb, e.MixSwitch, e.CutMixBox
-	r.HeadOnly = e.HeadOnly
 	if a := e.Adversarial; a != nil {
 		r.Adversarial = &train.Adversarial{Epsilon: a.Epsilon.Float64(), StepSize: a.StepSize.Float64(), Steps: a.Steps, RandomStart: a.RandomStart}
 	}

@@ -111,9 +111,6 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 		}
 		moments, averaged, t.resumed, t.saved = files[optimizerExtra], files[averageExtra], true, true
 	}
-	if err := t.freeze(); err != nil {
-		return err
-	}
 	if err := t.module.SetRequiresGrad(true); err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@
 // (Recipe.AverageLast: every parameter and buffer averaged in float64, batch-norm statistics among them, as timm's
 // avg_checkpoints.py does), and its scores are those of what was chosen.
 //
+// With Job.Encoder the weights of a self-supervised encoder (package selfsup) take the place of those drawn, but for the head.
+//
 // # Repeatability
 //
 // Order, augmentation and random starts of an attack are keyed by (seed, epoch, position), the network's own random numbers (dropout, stochastic

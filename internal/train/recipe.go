@@ -90,7 +90,6 @@ type Recipe struct {
 	CutMixBox   string     `json:"cutmix_box"`
 	Precision   string     `json:"amp"` // float32, bfloat16 or, on CUDA, float16: products and convolutions
 
-	HeadOnly    bool         `json:"head_only,omitempty"`   // a linear probe: everything but the classifier stays as it is
 	Adversarial *Adversarial `json:"adversarial,omitempty"` // nil: train on the images as they are
 
 	EvalEvery int `json:"eval_every"` // epochs from one evaluation to the next; the last epoch is always evaluated

@@ -20,10 +20,10 @@ from sklearn.datasets import load_digits
 
 OUT = "internal/train/selfsup/testdata"
 NETWORK = {"model": "vit_tiny_patch16_224",
-           "kwargs": {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 4, "weight_init": "moco"},
+           "kwargs": {"img_size": 16, "patch_size": 4, "embed_dim": 64, "depth": 2, "num_heads": 4},
            "input_size": [3, 16, 16], "mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear", "crop_pct": 1.0}
-METHODS = {"mae": {"decoder_depth": 1, "decoder_width": 24, "decoder_heads": 2},
-           "mocov3": {"hidden": 48, "projection": 16}, "byol": {"hidden": 48, "projection": 16}}
+METHODS = {"mae": {"decoder_depth": 1, "decoder_width": 48, "decoder_heads": 4},
+           "mocov3": {"hidden": 128, "projection": 64}, "byol": {"hidden": 128, "projection": 64}}
 
 
 def main():

@@ -25,8 +25,8 @@ import torch.nn.functional as F
 
 OUT = pathlib.Path("internal/train/selfsup/testdata")
 SEED, BATCH, UPDATES = 0, 16, 8
-NETWORK = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "depth": 2, "num_heads": 4, "num_classes": 0}
-PATCH, KEEP, HEADS = 4, 4, 2
+NETWORK = {"img_size": 16, "patch_size": 4, "embed_dim": 64, "depth": 2, "num_heads": 4, "num_classes": 0}
+PATCH, KEEP, HEADS = 4, 4, 4
 SCALE = 6.0  # of the matrices in the encoder's blocks, to begin with
 
 
@@ -49,7 +49,7 @@ class Eager(torch.nn.Module):
         super().__init__()
         self.encoder = encoder(tensors)
         if "decoder_pred.weight" in tensors:
-            self.decoder_blocks = blocks_of(tensors, "decoder_blocks.", 1, 24)
+            self.decoder_blocks = blocks_of(tensors, "decoder_blocks.", 1, 48)
         self.names = {}
         for name, value in tensors.items():
             if not name.startswith(("encoder.", "decoder_blocks.")):

@@ -8,6 +8,8 @@ call for whoever trains it:
   mocov3   forward(x1, x2, k1, k2) -> (loss, spread)    two views of each image, and the keys that a slowly moving copy of the
   byol     the same                                     network has for them; keys(x) -> [N,D]
 
+features(x) -> [N,W] is what a classifier would see of the encoder.
+
 spread is the mean, over dimensions, of the standard deviation over the batch of the predictions, scaled to length 1 and
 multiplied by the root of D: near 1 for predictions in all directions, 0 when all images have one and the same.
 
@@ -99,6 +101,10 @@ class MAE(nn.Module):
         error = (drawn - self.targets(x)).pow(2).mean(-1)
         return error.gather(1, order[:, self.keep:]).mean()
 
+    @torch.jit.export
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.encoder(x)
+
 
 def _spread(q: torch.Tensor) -> torch.Tensor:
     unit = F.normalize(q.detach().float(), dim=1)
@@ -138,6 +144,10 @@ class MoCoV3(nn.Module):
         return self.contrast(q1, k2) + self.contrast(q2, k1), _spread(q1)
 
     @torch.jit.export
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.encoder(x)
+
+    @torch.jit.export
     def keys(self, x: torch.Tensor) -> torch.Tensor:
         return self.projector(self.encoder(x))
 
@@ -163,6 +173,10 @@ class BYOL(nn.Module):
         q1 = self.predictor(self.projector(self.encoder(x1)))
         q2 = self.predictor(self.projector(self.encoder(x2)))
         return self.distance(q1, k2) + self.distance(q2, k1), _spread(q1)
+
+    @torch.jit.export
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.encoder(x)
 
     @torch.jit.export
     def keys(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,5 @@
 // Package selfsup trains the encoder of a vision transformer without labels: MAE, MoCo v3 and BYOL. What it leaves is a file
-// whose encoder a classifier then starts from (train.Job.Encoder), for a linear probe or for fine-tuning.
+// whose encoder a classifier is then fine-tuned from (train.Job.Encoder), and which Probe judges by a linear classifier.
 //
 // # Methods
 //
@@ -22,7 +22,8 @@
 // # Differences from the methods' programs
 //
 // BYOL normalises each view by its own batch, as the paper does; byol-pytorch joins both. The target's running statistics of batch
-// norms, which nothing reads, move like its weights. There is one process, so the other images of MoCo v3 are those of its batch.
+// norms, which nothing reads, move like its weights. Probe solves its convex problem on features without augmentation, where the
+// programs train a layer on crops for 90 epochs. There is one process, so the other images of MoCo v3 are those of its batch.
 // The published ViT-S of these methods do not exist (MAE, BYOL) or have twelve heads (MoCo v3); a model's own arguments decide here.
 //
 // # Files

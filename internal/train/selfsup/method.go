@@ -62,7 +62,7 @@ func checkRecipe(r train.Recipe) error {
 	for word, given := range map[string]bool{
 		"mixup": r.Mixup > 0, "cutmix": r.CutMix > 0, "label_smoothing": r.LabelSmoothing > 0, "loss": r.Loss != train.CrossEntropy,
 		"adversarial": r.Adversarial != nil, "erase_prob": r.EraseProb > 0, "repeated_aug": r.RepeatedAug > 1, "aa": r.Policy != "",
-		"color_jitter": r.Jitter > 0, "accumulate": r.Accumulate > 1, "ema": r.EMA > 0, "layer_decay": r.LayerDecay < 1, "head_only": r.HeadOnly,
+		"color_jitter": r.Jitter > 0, "accumulate": r.Accumulate > 1, "ema": r.EMA > 0, "layer_decay": r.LayerDecay < 1,
 	} {
 		if given {
 			errs = append(errs, fmt.Errorf("pre-training: %s of the recipe means nothing here; leave it out", word))
