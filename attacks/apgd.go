@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 )
 
 // APGD is auto-projected gradient descent (Croce and Hein, "Reliable evaluation of adversarial robustness with an ensemble
@@ -299,13 +300,7 @@ func (c *climb) step(k int, adv, prev, g, scratch []float32, eta float32, first 
 		a, rest = 1, 0
 	}
 	if c.Norm == Linf {
-		for j, xi := range adv {
-			low, high := float32(x[j]-eps), float32(x[j]+eps)
-			z := clamp01(min(max(float32(xi+float32(eta*sign(g[j]))), low), high))
-			v := float32(float32(xi+float32(float32(z-xi)*a)) + float32(float32(xi-prev[j])*rest))
-			prev[j] = xi
-			adv[j] = clamp01(min(max(v, low), high))
-		}
+		stepAPGDLinf(adv, prev, x, g, eta, eps, a, rest)
 		return
 	}
 	length := float32(norm2(g)) + 1e-12
@@ -320,6 +315,30 @@ func (c *climb) step(k int, adv, prev, g, scratch []float32, eta float32, first 
 	}
 	projectL2(z, x, eps)
 	copy(adv, z)
+}
+
+// stepAPGDLinf is step in the L-infinity ball: with z = clamp(adv + eta*sign(g)),
+//
+//	adv, prev = clamp(adv + a*(z-adv) + rest*(adv-prev)), adv
+//
+// where clamp limits to [x-eps, x+eps] and to [0,1]. Like stepLinf it does not branch on the data; both limits are
+// floats >= 0, whose bits are ordered as integers (see clamp01).
+func stepAPGDLinf(adv, prev, x, g []float32, eta, eps, a, rest float32) {
+	const one = 0x3f800000
+	step := math.Float32bits(eta)
+	prev, x, g = prev[:len(adv)], x[:len(adv)], g[:len(adv)]
+	for j, xi := range adv {
+		low := max(int32(math.Float32bits(float32(x[j]-eps))), 0)
+		high := min(int32(math.Float32bits(float32(x[j]+eps))), one)
+		z := xi
+		if g[j] != 0 {
+			z = float32(xi + math.Float32frombits(step^math.Float32bits(g[j])&signBit))
+		}
+		z = math.Float32frombits(uint32(min(max(int32(math.Float32bits(z)), low), high)))
+		v := float32(float32(xi+float32(float32(z-xi)*a)) + float32(float32(xi-prev[j])*rest))
+		prev[j] = xi
+		adv[j] = math.Float32frombits(uint32(min(max(int32(math.Float32bits(v)), low), high)))
+	}
 }
 
 // projectL2 moves v to clamp01 of the nearest point of the ball of radius eps about x.

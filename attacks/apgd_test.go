@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"sat/internal/rng"
 )
 
 // runner is what the attacks have in common.
@@ -498,5 +500,42 @@ func TestSaturationIsCounted(t *testing.T) {
 	a.Steps, a.Epsilon = 2, 1e-4
 	if r := run(t, a, m, x, predictions(t, m, x), names(5)); r.SaturatedImages == 0 {
 		t.Error("no image counts as saturated")
+	}
+}
+
+// plainAPGDStep is the L-infinity iteration of APGD written with comparisons, one pixel at a time.
+func plainAPGDStep(adv, prev, x, g, eta, eps, a, rest float32) float32 {
+	limit := func(v float32) float32 {
+		return min(max(min(max(v, float32(x-eps)), float32(x+eps)), 0), 1)
+	}
+	z := limit(float32(adv + float32(eta*sign(g))))
+	return limit(float32(float32(adv+float32(float32(z-adv)*a)) + float32(float32(adv-prev)*rest)))
+}
+
+func TestAPGDStepIsExact(t *testing.T) {
+	draw := rng.New(21, "apgd step")
+	gradients := []float32{0, float32(math.Copysign(0, -1)), 1, -1, math.SmallestNonzeroFloat32,
+		-math.SmallestNonzeroFloat32, math.MaxFloat32, -math.MaxFloat32}
+	edges := []float32{0, 1, math.SmallestNonzeroFloat32, math.Nextafter32(1, 0)}
+	for range 200_000 {
+		eps := float32(draw.IntN(300)) / 255
+		x := float32(draw.Float64())
+		switch draw.IntN(4) {
+		case 0:
+			x = float32(draw.IntN(256)) / 255
+		case 1:
+			x = edges[draw.IntN(len(edges))]
+		}
+		point := func() float32 { return clamp01(float32(x + float32((2*draw.Float64()-1)*float64(eps)))) }
+		adv, prev, g := point(), point(), gradients[draw.IntN(len(gradients))]
+		eta := 2 * eps / float32(int(1)<<draw.IntN(6))
+		for _, a := range []float32{0.75, 1} {
+			got, before := []float32{adv}, []float32{prev}
+			stepAPGDLinf(got, before, []float32{x}, []float32{g}, eta, eps, a, 1-a)
+			if want := plainAPGDStep(adv, prev, x, g, eta, eps, a, 1-a); got[0] != want || before[0] != adv {
+				t.Fatalf("adv %v, prev %v, x %v, g %v, eta %v, eps %v, a %v: got %v and %v, want %v and %v", adv, prev, x, g, eta, eps, a,
+					got[0], before[0], want, adv)
+			}
+		}
 	}
 }
