@@ -1,5 +1,11 @@
 package report
 
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
 // attacksSection asks whether similarity depends on the attack (Figs. 2a and 2b).
 var attacksSection = &section{
 	id: "attacks", nav: "Other attacks", title: "Would another attack say the same?",
@@ -30,7 +36,11 @@ func readAttacks(r *Run) (*content, error) {
 		if blocks == nil {
 			continue
 		}
-		c.blocks = append(c.blocks, blocks...)
+		note, err := r.ablationNote(f.stem)
+		if err != nil {
+			return nil, err
+		}
+		c.blocks = append(append(c.blocks, blocks...), note...)
 		c.values[f.id] = s.value(plural(s.corr.N, "point", "points"))
 		data[f.id] = correlationData(s)
 	}
@@ -48,6 +58,54 @@ func readAttacks(r *Run) (*content, error) {
 	}
 	c.data = data
 	return c, nil
+}
+
+// fileCorrelation is a correlation in a result file of the run.
+type fileCorrelation struct {
+	R    *float64 `json:"r"`
+	CILo *float64 `json:"ci_lo"`
+	CIHi *float64 `json:"ci_hi"`
+	N    int      `json:"n"`
+}
+
+func (c fileCorrelation) String() string {
+	number := func(v *float64) float64 {
+		if v == nil {
+			return math.NaN()
+		}
+		return *v
+	}
+	return "r = " + short(number(c.R)) + intervalText(Interval{number(c.CILo), number(c.CIHi)}) + ", n = " + fmt.Sprint(c.N)
+}
+
+// ablationNote adds to the figure STEM what depends on choices: the correlation without points at the floor, whose score is an
+// arbitrary low number, and between scores of equal kind where one of the two attacks was made on one source alone.
+func (r *Run) ablationNote(stem string) ([]block, error) {
+	var f struct {
+		Floored           int              `json:"floored"`
+		Unfloored         *fileCorrelation `json:"without_floored"`
+		OneSided          *fileCorrelation `json:"one_sided"`
+		OneSidedUnfloored *fileCorrelation `json:"one_sided_without_floored"`
+	}
+	if _, err := readJSON(r.path("analysis", stem+".json"), &f); err != nil {
+		return nil, err
+	}
+	var parts []string
+	without := "without " + plural(f.Floored, "point", "points") + " where an attack fools no image "
+	if f.Floored > 0 && f.Unfloored != nil {
+		parts = append(parts, "W"+without[1:]+f.Unfloored.String()+".")
+	}
+	if f.OneSided != nil {
+		text := "One-sided scores of both attacks, as like should be compared with like: " + f.OneSided.String()
+		if f.Floored > 0 && f.OneSidedUnfloored != nil {
+			text += "; " + without + f.OneSidedUnfloored.String()
+		}
+		parts = append(parts, text+".")
+	}
+	if parts == nil {
+		return nil, nil
+	}
+	return []block{{Note: strings.Join(parts, " ")}}, nil
 }
 
 // attackSettings is attacks.csv: one line for each attack of the run.
