@@ -87,6 +87,9 @@ func borderCalls(h tensorHandle, m moduleHandle) map[string]func() error {
 		"st_module_zero_grad":      func() error { return borderModuleZeroGrad(nil) },
 		"st_module_clip_grad_norm": func() error { _, err := borderModuleClip(m, 1); return err }, // no gradients
 
+		"st_module_freeze":     func() error { return borderModuleFreeze(m, []string{"no such parameter"}) },
+		"st_module_objective":  func() error { _, err := borderModuleObjective(m, nil, 1, Float32); return err }, // one input is needed
+		"st_module_call":       func() error { _, err := borderModuleCall(m, "no_such_method", nil, Float32); return err },
 		"st_module_forward":    func() error { _, err := borderModuleForward(m, h, nil, nil, true); return err },
 		"st_module_input_grad": func() error { _, err := borderModuleInputGrad(m, h, h, nil, GradOptions{}); return err },
 		"st_module_attention_grad": func() error {

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 
+	"gonum.org/v1/plot/vg"
+
 	"sat/analysis"
 )
 
@@ -136,10 +138,10 @@ func (m pageMatrix) heads(b *strings.Builder, r *Run, h *heatmap) {
 			m.strip(b, at, secondStrip, m.left-4-clusterStrip-secondStrip, m.top-4-clusterStrip-secondStrip, hex(c), model.Architecture)
 		}
 		if !m.raster {
-			const style = `font-size="%g" text-anchor="end" dominant-baseline="central">%s</text>`
-			text := html.EscapeString(model.Name)
-			fmt.Fprintf(b, `<text class="left" x="%g" y="%g" `+style, m.left-8-clusterStrip-secondStrip, m.top+mid, m.font(), text)
-			fmt.Fprintf(b, `<text class="down" transform="translate(%g,%g) rotate(-90)" `+style, m.left+mid, m.top+extent+5, m.font(), text)
+			const style = `font-size="%g" text-anchor="end" dominant-baseline="central"%s>%s</text>`
+			text, width := html.EscapeString(model.Name), widthAttributes(model.Name, vg.Length(m.font()), false)
+			fmt.Fprintf(b, `<text class="left" x="%g" y="%g" `+style, m.left-8-clusterStrip-secondStrip, m.top+mid, m.font(), width, text)
+			fmt.Fprintf(b, `<text class="down" transform="translate(%g,%g) rotate(-90)" `+style, m.left+mid, m.top+extent+5, m.font(), width, text)
 		}
 		b.WriteString("</g>\n")
 	}

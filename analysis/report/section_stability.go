@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 )
 
 // stabilitySection asks how much a score changes with the images (Tab. 1).
@@ -134,7 +135,7 @@ func readSpreadTests(r *Run) ([]block, error) {
 		out = append(out, block{Table: t}, block{Note: "Above 0 the first method scatters more. The interval resamples the repeats, the same ones for both methods."})
 	}
 	for _, w := range file.Warnings {
-		out = append(out, block{Note: w + "."})
+		out = append(out, block{Note: strings.ToUpper(w[:1]) + w[1:] + "."})
 	}
 	return out, nil
 }

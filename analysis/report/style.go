@@ -8,8 +8,10 @@ import (
 	"html"
 	"image/color"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	xfont "golang.org/x/image/font"
 	"gonum.org/v1/plot/font"
@@ -176,13 +178,36 @@ func (f *figure) svgBody() (string, error) {
 	start := strings.Index(s, "<svg")
 	start += strings.Index(s[start:], ">") + 1
 	body := strings.TrimSpace(s[start:strings.LastIndex(s, "</svg>")]) + "\n"
-	// The Liberation fonts have the widths of Arial and Helvetica, so a reader without them sees the same layout.
-	f.body = strings.NewReplacer(
+	f.body = withWidths(strings.NewReplacer(
 		"font-family:Liberation Sans;", "font-family:'Liberation Sans',Arial,Helvetica,sans-serif;",
 		"font-variant:normal;", "", "font-weight:normal;", "", "font-style:normal;", "",
 		"\n\tstyle=", " style=",
-	).Replace(body)
+	).Replace(body))
 	return f.body, nil
+}
+
+var styledText = regexp.MustCompile(`<text ([^>]*style="([^"]*)font-size:([0-9.]+)px[^"]*")>([^<]+)</text>`)
+
+// withWidths gives every text the width that the layout counts with. The Liberation fonts have the widths of Arial and
+// Helvetica; a machine with neither takes a wider one, whose letters are then narrowed instead of being drawn over others.
+func withWidths(body string) string {
+	return styledText.ReplaceAllStringFunc(body, func(text string) string {
+		m := styledText.FindStringSubmatch(text)
+		size, err := strconv.ParseFloat(m[3], 64)
+		if err != nil {
+			return text
+		}
+		return "<text " + m[1] + widthAttributes(html.UnescapeString(m[4]), vg.Length(size), strings.Contains(m[2], "bold")) + ">" +
+			strings.ReplaceAll(m[4], "  ", "\u00a0 ") + "</text>" // SVG draws a run of spaces as one
+	})
+}
+
+// widthAttributes are those of an SVG text that make it as wide as the layout takes it for. A single letter needs none.
+func widthAttributes(s string, size vg.Length, bold bool) string {
+	if utf8.RuneCountInString(s) < 2 {
+		return ""
+	}
+	return fmt.Sprintf(` textLength="%.5g" lengthAdjust="spacingAndGlyphs"`, textWidth(s, size, bold).Points())
 }
 
 // PNG returns the figure at 300 dots per inch.

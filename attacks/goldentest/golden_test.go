@@ -111,11 +111,18 @@ func ids(n int) []string {
 	return list
 }
 
-// The images that torchattacks made (foolbox made the same: the script checks it) from the same files.
+// The images that torchattacks made (foolbox made the same: the script checks it) from the same files. Other kernels than
+// those it ran on turn the sign of gradients near 0, and from there an iterate goes another way: some pixels in a hundred end
+// elsewhere. What holds on any CPU exactly is in TestTeacherForcedSteps.
 func TestPGDEqualsTorchattacks(t *testing.T) {
 	testkit.NoLeaks(t)
 	worker := testkit.Torch(t)
 	g, x := readGolden(t)
+	info, err := torch.Describe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameKernels := info.Capability == g.Header.Capability
 	for _, c := range g.Cases {
 		if c.Attack != "pgd" {
 			continue
@@ -140,8 +147,14 @@ func TestPGDEqualsTorchattacks(t *testing.T) {
 			want := readImages(t, c.Name, c.Images)
 
 			tolerance, allowed := 1e-6, len(want.Pixels)/1000
+			if !sameKernels {
+				allowed = len(want.Pixels) / 30
+			}
 			if p.Norm == attacks.L2 { // every pixel depends on the length of the gradient, which torch sums in float32
 				tolerance, allowed = 1e-5, 0
+				if !sameKernels {
+					tolerance = 1e-3
+				}
 			}
 			differ, largest := 0, 0.0
 			for i, v := range r.Adversarial.Pixels {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"sat/internal/data"
+	"sat/torch"
 )
 
 // attackOutput is what `sat attack --json` promises, read strictly.
@@ -68,6 +69,18 @@ func count(flags []bool) (n int) {
 	return n
 }
 
+// allowedToDiffer is the number of pixels in which an attack may end elsewhere than the golden: one in a thousand, and one in
+// thirty with other kernels than those that made it, which round gradients near 0 to other signs.
+func allowedToDiffer(t *testing.T, g golden, pixels int) int {
+	t.Helper()
+	info, err := torch.Describe()
+	must(t, err)
+	if info.Capability == g.Header.Capability {
+		return pixels / 1000
+	}
+	return pixels / 30
+}
+
 // TestAttackEqualsTorchattacks: the images of `sat attack` are those that torchattacks made from the same files, in the
 // same batch; see scripts/goldens/attacks_torchattacks.py.
 func TestAttackEqualsTorchattacks(t *testing.T) {
@@ -103,9 +116,9 @@ func TestAttackEqualsTorchattacks(t *testing.T) {
 					differ++
 				}
 			}
-			if differ > len(want)/1000 {
-				t.Errorf("%d of %d pixels differ from torchattacks' (made with %s kernels), want at most 0.1 %%",
-					differ, len(want), g.Header.Capability)
+			if allowed := allowedToDiffer(t, g, len(want)); differ > allowed {
+				t.Errorf("%d of %d pixels differ from torchattacks' (made with %s kernels), want at most %d",
+					differ, len(want), g.Header.Capability, allowed)
 			}
 			robust := 0
 			for i, class := range c.Predicted {

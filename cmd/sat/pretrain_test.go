@@ -17,7 +17,7 @@ prepare = "few-digits"
 
 [data.subset]
 mode = "uniform"
-count = 60
+count = 300
 
 [attack]
 epsilon = "24/255"
@@ -63,7 +63,7 @@ seeds = [0, 1]
 updates = 20
 
 [recipe.short]
-epochs = 2
+epochs = 6
 batch = 32
 opt = "adamw"
 lr = 4e-3
