@@ -22,6 +22,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -87,6 +88,18 @@ type Correlation struct {
 
 // TrainingSets returns the lines of Tab. 3.
 func TrainingSets() []TrainingSet { return slices.Clone(trainingSets()) }
+
+// TrainingSetLike returns the line of Tab. 3 with the given diversity whose architecture is the given one or of that kind:
+// "ResNet" is ResNet-50's, "ViT" is ViT-S's. Case is ignored.
+func TrainingSetLike(architecture, diversity string) (TrainingSet, bool) {
+	for _, s := range trainingSets() {
+		kind, _, _ := strings.Cut(s.Architecture, "-")
+		if strings.EqualFold(s.Diversity, diversity) && (strings.EqualFold(s.Architecture, architecture) || strings.EqualFold(kind, architecture)) {
+			return s, true
+		}
+	}
+	return TrainingSet{}, false
+}
 
 // Correlations returns the printed correlations in the order of the figures.
 func Correlations() []Correlation { return slices.Clone(correlations()) }

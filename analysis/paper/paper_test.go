@@ -40,3 +40,14 @@ func TestTables(t *testing.T) {
 		t.Errorf("components: %+v", c)
 	}
 }
+
+func TestTrainingSetLike(t *testing.T) {
+	for _, c := range []struct{ architecture, diversity, want string }{
+		{"ResNet-50", "Initialization", "4.23"}, {"resnet", "hyper-parameter", "4.05"}, {"ViT", "Training regime", "3.44"}, {"All", "All", "2.73"},
+		{"ResNet-18", "Initialization", ""}, {"ViT", "All", ""}, {"", "Initialization", ""},
+	} {
+		if s, found := TrainingSetLike(c.architecture, c.diversity); s.SAT != c.want || found != (c.want != "") {
+			t.Errorf("%s by %s: %+v, want %s", c.architecture, c.diversity, s, c.want)
+		}
+	}
+}

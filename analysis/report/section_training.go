@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sat/analysis"
+	papertables "sat/analysis/paper"
 )
 
 // trainingSection asks what training changes in models of one architecture (Tab. 3, Figs. 4b and 7).
@@ -64,8 +65,17 @@ func readTrainingTable(r *Run, c *content) error {
 		architecture, diversity := row.text("architecture"), row.text("diversity")
 		interval := Interval{v[1], v[2]}
 		out.Rows = append(out.Rows, cells(architecture, diversity, score(v[0])+intervalText(interval), strconv.Itoa(models), strconv.Itoa(pairs)))
-		c.values["tab3_"+key(architecture)+"_"+key(diversity)] = ownValue{value: v[0], interval: interval,
-			scope: plural(models, "model", "models") + ", " + plural(pairs, "pair", "pairs")}
+		scope := plural(models, "model", "models") + ", " + plural(pairs, "pair", "pairs")
+		if like, found := papertables.TrainingSetLike(architecture, diversity); found {
+			id := "tab3_" + key(like.Architecture) + "_" + key(like.Diversity)
+			same := strings.EqualFold(like.Architecture, architecture)
+			if _, taken := c.values[id]; same || !taken {
+				if !same {
+					scope = architecture + ", " + scope
+				}
+				c.values[id] = ownValue{value: v[0], interval: interval, scope: scope}
+			}
+		}
 		data = append(data, map[string]any{"architecture": architecture, "diversity": diversity, "mean_sat": number(v[0]), "ci_lo": number(v[1]),
 			"ci_hi": number(v[2]), "n_models": models, "n_pairs": pairs})
 	}

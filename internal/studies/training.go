@@ -6,7 +6,6 @@ import (
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"sat/analysis"
 	"sat/analysis/paper"
@@ -147,8 +146,9 @@ func Training(ctx context.Context, f Folder, job TrainingJob) (warnings []string
 		for _, w := range withoutTwo(&l.MatrixMean) {
 			warnings = append(warnings, fmt.Sprintf("%s by %s: %s", l.Architecture, l.Diversity, w))
 		}
+		printed, _ := paper.TrainingSetLike(l.Architecture, l.Diversity) // empty where Tab. 3 has no such line
 		rows = append(rows, []string{l.Architecture, l.Diversity, number(l.Summary.Mean), number(l.CILo), number(l.CIHi),
-			strconv.Itoa(l.Models), strconv.Itoa(l.Summary.Pairs), printedTraining(l.Architecture, l.Diversity)})
+			strconv.Itoa(l.Models), strconv.Itoa(l.Summary.Pairs), printed.SAT})
 	}
 	header := []string{"architecture", "diversity", "mean_sat", "ci_lo", "ci_hi", "n_models", "n_pairs", "paper"}
 	if err := f.table("tab3_training.csv", header, rows); err != nil {
@@ -225,16 +225,6 @@ func allEnsembles(ctx context.Context, job TrainingJob) ([]analysis.TrainingEnse
 		out = append(out, analysis.TrainingEnsemble{Architecture: "All", Diversity: "All", Cell: c})
 	}
 	return out, nil
-}
-
-// printedTraining is the paper's mean for a set, "" if it has no such set.
-func printedTraining(architecture, diversity string) string {
-	for _, s := range paper.TrainingSets() {
-		if strings.EqualFold(s.Architecture, architecture) && strings.EqualFold(s.Diversity, diversity) {
-			return s.SAT
-		}
-	}
-	return ""
 }
 
 // selectLogits narrows logits to some of their models.
