@@ -2,7 +2,6 @@ package report
 
 import (
 	"fmt"
-	"math"
 	"strings"
 )
 
@@ -62,20 +61,14 @@ func readAttacks(r *Run) (*content, error) {
 
 // fileCorrelation is a correlation in a result file of the run.
 type fileCorrelation struct {
-	R    *float64 `json:"r"`
-	CILo *float64 `json:"ci_lo"`
-	CIHi *float64 `json:"ci_hi"`
-	N    int      `json:"n"`
+	R    *nullable `json:"r"`
+	CILo *nullable `json:"ci_lo"`
+	CIHi *nullable `json:"ci_hi"`
+	N    int       `json:"n"`
 }
 
 func (c fileCorrelation) String() string {
-	number := func(v *float64) float64 {
-		if v == nil {
-			return math.NaN()
-		}
-		return *v
-	}
-	return "r = " + short(number(c.R)) + intervalText(Interval{number(c.CILo), number(c.CIHi)}) + ", n = " + fmt.Sprint(c.N)
+	return "r = " + short(orNaN(c.R)) + intervalText(Interval{orNaN(c.CILo), orNaN(c.CIHi)}) + ", n = " + fmt.Sprint(c.N)
 }
 
 // ablationNote adds to the figure STEM what depends on choices: the correlation without points at the floor, whose score is an

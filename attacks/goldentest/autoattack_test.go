@@ -10,7 +10,6 @@ import (
 
 	"sat/attacks"
 	"sat/internal/testkit"
-	"sat/torch"
 )
 
 // autoGolden is testdata/autoattack.json; scripts/goldens/attacks_autoattack.py makes it with the reference implementation.
@@ -43,11 +42,7 @@ func readAutoGolden(t *testing.T) (g autoGolden, sameKernels bool) {
 	if err := json.Unmarshal(text, &g); err != nil {
 		t.Fatal(err)
 	}
-	info, err := torch.Describe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return g, info.Capability == g.Header.Capability
+	return g, testkit.SameKernels(t, g.Header.Capability)
 }
 
 // compare wants equal flags with equal kernels. Elsewhere gradients near 0 round to other signs and long attacks end

@@ -118,11 +118,7 @@ func TestPGDEqualsTorchattacks(t *testing.T) {
 	testkit.NoLeaks(t)
 	worker := testkit.Torch(t)
 	g, x := readGolden(t)
-	info, err := torch.Describe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	sameKernels := info.Capability == g.Header.Capability
+	sameKernels := testkit.SameKernels(t, g.Header.Capability)
 	for _, c := range g.Cases {
 		if c.Attack != "pgd" {
 			continue

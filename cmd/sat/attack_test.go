@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"sat/internal/data"
-	"sat/torch"
+	"sat/internal/testkit"
 )
 
 // attackOutput is what `sat attack --json` promises, read strictly.
@@ -73,9 +73,7 @@ func count(flags []bool) (n int) {
 // thirty with other kernels than those that made it, which round gradients near 0 to other signs.
 func allowedToDiffer(t *testing.T, g golden, pixels int) int {
 	t.Helper()
-	info, err := torch.Describe()
-	must(t, err)
-	if info.Capability == g.Header.Capability {
+	if testkit.SameKernels(t, g.Header.Capability) {
 		return pixels / 1000
 	}
 	return pixels / 30

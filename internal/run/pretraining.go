@@ -165,7 +165,7 @@ func (r *runner) pretrainEncoder(ctx context.Context, e *encoder, unit store.Uni
 			return err
 		}
 	}
-	job.Progress = newUpdates(perImage*float64(job.Recipe.Batch), advance)
+	job.Progress = newUpdates(perImage*float64(job.Recipe.Batch), func(passes float64, _ train.Progress) { advance(passes) })
 	result, err := selfsup.Run(ctx, job)
 	if err != nil {
 		return err

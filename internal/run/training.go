@@ -151,14 +151,9 @@ func (r *runner) trainModel(ctx context.Context, m *member, unit store.Unit, job
 	if err := r.showRecords(m, unit); err != nil {
 		return err
 	}
-	perUpdate := trainingPasses(job.Recipe) * float64(job.Recipe.Batch)
-	seen := 0
-	job.Progress = func(p train.Progress) {
-		if now := (p.Epoch-1)*p.Updates + p.Update; now > seen {
-			r.Progress.Advance(perUpdate*float64(now-seen), fmt.Sprintf("%s: %s", m.Name, p))
-			seen = now
-		}
-	}
+	job.Progress = newUpdates(trainingPasses(job.Recipe)*float64(job.Recipe.Batch), func(passes float64, p train.Progress) {
+		r.Progress.Advance(passes, fmt.Sprintf("%s: %s", m.Name, p))
+	})
 	result, err := train.Run(ctx, job)
 	if err != nil {
 		return err
@@ -176,11 +171,11 @@ func (r *runner) trainModel(ctx context.Context, m *member, unit store.Unit, job
 }
 
 // newUpdates turns the progress of a training into passes, perUpdate for each update.
-func newUpdates(perUpdate float64, advance func(float64)) func(train.Progress) {
+func newUpdates(perUpdate float64, advance func(passes float64, p train.Progress)) func(train.Progress) {
 	seen := 0
 	return func(p train.Progress) {
 		if now := (p.Epoch-1)*p.Updates + p.Update; now > seen {
-			advance(perUpdate * float64(now-seen))
+			advance(perUpdate*float64(now-seen), p)
 			seen = now
 		}
 	}

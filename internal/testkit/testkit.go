@@ -46,6 +46,16 @@ func SkipWithoutTorch(t testing.TB) {
 	}
 }
 
+// SameKernels says whether torch computes with the kernels that made a golden, whose header names them. Others round differently.
+func SameKernels(t testing.TB, capability string) bool {
+	t.Helper()
+	info, err := torch.Describe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Capability == capability
+}
+
 // Root is the top folder of the project, found from this source file.
 func Root(t testing.TB) string {
 	t.Helper()

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -49,15 +48,10 @@ func (t *session) savedCheckpoint() string {
 }
 
 // key identifies what determines a run. A checkpoint continues only a run of the same key.
-func (j Job) key() (_ string, err error) {
-	module, err := os.Open(j.Module)
+func (j Job) key() (string, error) {
+	module, err := store.FileDigest(j.Module)
 	if err != nil {
 		return "", err
-	}
-	defer module.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, module); err != nil {
-		return "", fmt.Errorf("read %s: %w", j.Module, err)
 	}
 	encoder := ""
 	if j.Encoder != "" {
@@ -72,7 +66,7 @@ func (j Job) key() (_ string, err error) {
 		Module, Train, Val string
 		Teacher            *Teacher `json:",omitempty"`
 		Encoder            string   `json:",omitempty"`
-	}{Format, j.Recipe, j.Seed, hex.EncodeToString(sum.Sum(nil)), j.Train.Key(), j.Val.Key(), j.Teacher, encoder})
+	}{Format, j.Recipe, j.Seed, module, j.Train.Key(), j.Val.Key(), j.Teacher, encoder})
 	if err != nil {
 		return "", err
 	}
