@@ -3,7 +3,6 @@ package run
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -85,6 +84,7 @@ const (
 
 // pretrainKey is what determines a pre-trained encoder besides the network and the images.
 type pretrainKey struct {
+	Format   int              `json:"format"` // of the program's pre-training
 	Settings selfsup.Settings `json:"settings"`
 	Recipe   train.Recipe     `json:"recipe"`
 	Seed     uint64           `json:"seed"`
@@ -113,7 +113,7 @@ func (r *runner) pretrain(ctx context.Context) error {
 			return err
 		}
 		recipe, settings := recipeOf(e.Recipe), pretrainSettings(e.config)
-		key, err := store.NewKey("pretrain", pretrainKey{settings, recipe, e.trainingSeed(), r.device(), r.Threads},
+		key, err := store.NewKey("pretrain", pretrainKey{selfsup.Format, settings, recipe, e.trainingSeed(), r.device(), r.Threads},
 			map[string]string{"module": string(e.member.key), "train": training.Key()})
 		if err != nil {
 			return err
@@ -132,7 +132,7 @@ func (r *runner) pretrain(ctx context.Context) error {
 		if done {
 			skipped += passes
 			r.skipped++
-			if err := r.publishEncoder(e, unit); err != nil {
+			if err := r.publishTraining(e.Name, unit, selfsup.CurveFile); err != nil {
 				return err
 			}
 			continue
@@ -155,53 +155,26 @@ func (r *runner) pretrain(ctx context.Context) error {
 }
 
 func (r *runner) pretrainEncoder(ctx context.Context, e *encoder, unit store.Unit, job selfsup.Job, perImage float64, advance func(float64)) error {
-	if err := unit.Begin(r.units()); err != nil {
-		return err
-	}
-	job.Name, job.Dir, job.Out = e.Name, unit.File(r.units(), "work"), unit.File(r.units(), "pt")
-	if r.Force {
-		// The checkpoint of a finished training would end this one at once.
-		if err := os.RemoveAll(job.Dir); err != nil {
-			return err
-		}
-	}
 	job.Progress = newUpdates(perImage*float64(job.Recipe.Batch), func(passes float64, _ train.Progress) { advance(passes) })
-	result, err := selfsup.Run(ctx, job)
+	var result selfsup.Result
+	err := r.learn(unit, func(dir, out string) (err error) {
+		job.Name, job.Dir, job.Out = e.Name, dir, out
+		result, err = selfsup.Run(ctx, job)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	if err := unit.Commit(r.units(), "pt"); err != nil {
-		return err
-	}
-	r.Progress.count(&r.computed)
 	last := result.Epochs[len(result.Epochs)-1]
-	how := ""
-	if result.Resumed {
-		how = ", continued from a checkpoint"
-	}
-	r.Progress.Say("  %-12s loss %.4f after %d epochs%s", e.Name, last.Loss, len(result.Epochs), how)
+	r.Progress.Say("  %-12s loss %.4f after %d epochs%s", e.Name, last.Loss, len(result.Epochs), continued(result.Resumed))
 	if e.config.Method != zoo.MAE && last.Spread < collapsed {
 		r.warn("pre-training %s: the predictions for all images are nearly one (spread %.3f of 1): it has collapsed", e.config.Name, last.Spread)
 	}
-	return r.publishEncoder(e, unit)
+	return r.publishTraining(e.Name, unit, selfsup.CurveFile)
 }
 
 // collapsed is the spread of predictions below which they say nothing about the images.
 const collapsed = 0.05
-
-// publishEncoder puts module and curve where people look for them: DIR/models/pretrain-NAME/.
-func (r *runner) publishEncoder(e *encoder, unit store.Unit) error {
-	dir := filepath.Join(r.Dir, "models", e.Name)
-	for from, to := range map[string]string{
-		unit.File(r.units(), "pt"):                                     e.Name + ".pt",
-		filepath.Join(unit.File(r.units(), "work"), selfsup.CurveFile): selfsup.CurveFile,
-	} {
-		if err := store.CopyFile(filepath.Join(dir, to), from); err != nil {
-			return fmt.Errorf("%s: %w", e.Name, err)
-		}
-	}
-	return nil
-}
 
 // encoderOf is the pre-training that the training of m starts from; nil without one.
 func (r *runner) encoderOf(m *member) (*encoder, error) {

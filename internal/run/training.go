@@ -138,36 +138,53 @@ func (r *runner) trainAll(ctx context.Context, members []*member, sets *training
 }
 
 func (r *runner) trainModel(ctx context.Context, m *member, unit store.Unit, job train.Job) error {
-	if err := unit.Begin(r.units()); err != nil {
-		return err
-	}
-	job.Name, job.Dir, job.Out = m.Name, unit.File(r.units(), "work"), unit.File(r.units(), "pt")
-	if r.Force {
-		// The checkpoint of a finished training would end this one at once.
-		if err := os.RemoveAll(job.Dir); err != nil {
-			return err
-		}
-	}
 	if err := r.showRecords(m, unit); err != nil {
 		return err
 	}
 	job.Progress = newUpdates(trainingPasses(job.Recipe)*float64(job.Recipe.Batch), func(passes float64, p train.Progress) {
 		r.Progress.Advance(passes, fmt.Sprintf("%s: %s", m.Name, p))
 	})
-	result, err := train.Run(ctx, job)
+	var result train.Result
+	err := r.learn(unit, func(dir, out string) (err error) {
+		job.Name, job.Dir, job.Out = m.Name, dir, out
+		result, err = train.Run(ctx, job)
+		return err
+	})
 	if err != nil {
+		return err
+	}
+	r.Progress.Say("  %-12s %.1f %% of the validation images after %d epochs%s", m.Name, 100*result.Top1, job.Recipe.Epochs, continued(result.Resumed))
+	return r.publish(m, unit)
+}
+
+// learn does the work of a unit that trains: from what is in its working folder dir to the module out.
+func (r *runner) learn(unit store.Unit, train func(dir, out string) error) error {
+	if err := unit.Begin(r.units()); err != nil {
+		return err
+	}
+	dir := unit.File(r.units(), "work")
+	if r.Force {
+		// The checkpoint of a finished training would end this one at once.
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	if err := train(dir, unit.File(r.units(), "pt")); err != nil {
 		return err
 	}
 	if err := unit.Commit(r.units(), "pt"); err != nil {
 		return err
 	}
 	r.Progress.count(&r.computed)
-	how := ""
-	if result.Resumed {
-		how = ", continued from a checkpoint"
+	return nil
+}
+
+// continued says of a training that it went on where an earlier one ended.
+func continued(resumed bool) string {
+	if resumed {
+		return ", continued from a checkpoint"
 	}
-	r.Progress.Say("  %-12s %.1f %% of the validation images after %d epochs%s", m.Name, 100*result.Top1, job.Recipe.Epochs, how)
-	return r.publish(m, unit)
+	return ""
 }
 
 // newUpdates turns the progress of a training into passes, perUpdate for each update.
@@ -183,16 +200,23 @@ func newUpdates(perUpdate float64, advance func(passes float64, p train.Progress
 
 // publish puts module and learning curve where people look for them, DIR/models/NAME/, and shows the records of the training.
 func (r *runner) publish(m *member, unit store.Unit) error {
-	dir := filepath.Join(r.Dir, "models", m.Name)
-	for from, to := range map[string]string{
-		unit.File(r.units(), "pt"):                                   m.Name + ".pt",
-		filepath.Join(unit.File(r.units(), "work"), train.CurveFile): train.CurveFile,
-	} {
-		if err := store.CopyFile(filepath.Join(dir, to), from); err != nil {
-			return fmt.Errorf("model %s: %w", m.Name, err)
-		}
+	if err := r.publishTraining(m.Name, unit, train.CurveFile); err != nil {
+		return err
 	}
 	return r.showRecords(m, unit)
+}
+
+// publishTraining copies the module of a training and its curve to DIR/models/NAME/.
+func (r *runner) publishTraining(name string, unit store.Unit, curve string) error {
+	dir := filepath.Join(r.Dir, "models", name)
+	err := store.CopyFile(filepath.Join(dir, name+".pt"), unit.File(r.units(), "pt"))
+	if err == nil {
+		err = store.CopyFile(filepath.Join(dir, curve), filepath.Join(unit.File(r.units(), "work"), curve))
+	}
+	if err != nil {
+		return fmt.Errorf("model %s: %w", name, err)
+	}
+	return nil
 }
 
 // showRecords makes DIR/logs/NAME a link to the working folder of the member's training, where log, event file and checkpoints

@@ -37,15 +37,66 @@ const (
 // checkpoint of an older program is taken for one of this.
 const Format = 2
 
-func (t *session) checkpoint() string { return filepath.Join(t.Dir, CheckpointFile) }
+func (t *session) checkpoint() Checkpoint {
+	return Checkpoint{Dir: t.Dir, State: stateExtra, Key: t.key, Whose: "recipe, seed, network or set of images"}
+}
 
 // savedCheckpoint is the checkpoint's path, "" when there is none.
 func (t *session) savedCheckpoint() string {
 	if !t.saved {
 		return ""
 	}
-	return t.checkpoint()
+	return t.checkpoint().Path()
 }
+
+// Checkpoint is where a training keeps its state: CheckpointFile in Dir.
+type Checkpoint struct {
+	Dir   string
+	State string // name of the extra file that holds the state in JSON, with the key of the training as "key"
+	Key   string // of the training that asks
+	Whose string // for the error: what else a checkpoint of another key may belong to
+}
+
+// Path is the file.
+func (c Checkpoint) Path() string { return filepath.Join(c.Dir, CheckpointFile) }
+
+// Open reads network, state and the extra files of these names. Without a checkpoint the network is nil.
+func (c Checkpoint) Open(device torch.Device, state any, extra ...string) (*torch.Module, map[string][]byte, error) {
+	if _, err := os.Stat(c.Path()); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	module, files, err := torch.LoadModule(c.Path(), device, append(extra, c.State)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	var owner struct {
+		Key string `json:"key"`
+	}
+	if err := errors.Join(json.Unmarshal(files[c.State], state), json.Unmarshal(files[c.State], &owner)); err != nil {
+		module.Close()
+		return nil, nil, c.Wrap(err)
+	}
+	if owner.Key != c.Key {
+		module.Close()
+		return nil, nil, c.Wrap(fmt.Errorf("it belongs to another %s; remove it to start over", c.Whose))
+	}
+	return module, files, nil
+}
+
+// Save writes a checkpoint; the one before stays until the new one is complete.
+func (c Checkpoint) Save(module *torch.Module, state any, extra map[string][]byte) error {
+	var err error
+	if extra[c.State], err = json.Marshal(state); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return err
+	}
+	return module.Save(c.Path(), extra)
+}
+
+// Wrap says which file an error is about.
+func (c Checkpoint) Wrap(err error) error { return fmt.Errorf("checkpoint %s: %w", c.Path(), err) }
 
 // key identifies what determines a run. A checkpoint continues only a run of the same key.
 func (j Job) key() (string, error) {
@@ -76,10 +127,12 @@ func (j Job) key() (string, error) {
 
 // load fills the session from the checkpoint or, without one, from the network file and the seed.
 func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
-	path := t.checkpoint()
-	var moments, averaged []byte
-	switch _, err := os.Stat(path); {
-	case errors.Is(err, fs.ErrNotExist):
+	saved := t.checkpoint()
+	var files map[string][]byte
+	if t.module, files, err = saved.Open(t.Device, &t.state, optimizerExtra, averageExtra); err != nil {
+		return err
+	}
+	if t.module == nil {
 		t.state.Key = t.key
 		if t.module, _, err = zoo.OpenModule(ctx, s, t.Module, t.Device); err != nil {
 			return err
@@ -90,20 +143,8 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 		if err := t.takeEncoder(ctx, s); err != nil {
 			return err
 		}
-	case err != nil:
-		return err
-	default:
-		var files map[string][]byte
-		if t.module, files, err = torch.LoadModule(path, t.Device, stateExtra, optimizerExtra, averageExtra); err != nil {
-			return err
-		}
-		if err := json.Unmarshal(files[stateExtra], &t.state); err != nil {
-			return fmt.Errorf("checkpoint %s: %w", path, err)
-		}
-		if t.state.Key != t.key {
-			return fmt.Errorf("checkpoint %s belongs to another recipe, seed, network or set of images; remove it to start over", path)
-		}
-		moments, averaged, t.resumed, t.saved = files[optimizerExtra], files[averageExtra], true, true
+	} else {
+		t.resumed, t.saved = true, true
 	}
 	if err := t.module.SetRequiresGrad(true); err != nil {
 		return err
@@ -112,8 +153,8 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 		return err
 	}
 	if t.resumed {
-		if err := t.optimizer.SetState(moments); err != nil {
-			return fmt.Errorf("checkpoint %s: %w", path, err)
+		if err := t.optimizer.SetState(files[optimizerExtra]); err != nil {
+			return saved.Wrap(err)
 		}
 	}
 	if t.Recipe.EMA > 0 {
@@ -121,8 +162,8 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 			return err
 		}
 		if t.resumed {
-			if err := SetTensorBytes(s, t.average, averaged); err != nil {
-				return fmt.Errorf("checkpoint %s: averaged weights: %w", path, err)
+			if err := SetTensorBytes(s, t.average, files[averageExtra]); err != nil {
+				return saved.Wrap(fmt.Errorf("averaged weights: %w", err))
 			}
 		}
 	}
@@ -193,27 +234,24 @@ func SetTensorBytes(s *torch.Scope, m *torch.Module, data []byte) error {
 	return nil
 }
 
-// save writes the checkpoint; the one before stays until the new one is complete.
-func (t *session) save(s *torch.Scope) error {
-	moments, err := t.optimizer.State()
-	if err != nil {
-		return fmt.Errorf("save checkpoint: %w", err)
+// save writes the checkpoint.
+func (t *session) save(s *torch.Scope) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("save checkpoint: %w", err)
+		}
+	}()
+	extra := map[string][]byte{}
+	if extra[optimizerExtra], err = t.optimizer.State(); err != nil {
+		return err
 	}
-	text, err := json.Marshal(t.state)
-	if err != nil {
-		return fmt.Errorf("save checkpoint: %w", err)
-	}
-	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
-		return fmt.Errorf("save checkpoint: %w", err)
-	}
-	extra := map[string][]byte{stateExtra: text, optimizerExtra: moments}
 	if t.average != nil {
 		if extra[averageExtra], err = TensorBytes(s, t.average); err != nil {
-			return fmt.Errorf("save checkpoint: %w", err)
+			return err
 		}
 	}
-	if err := t.module.Save(t.checkpoint(), extra); err != nil {
-		return fmt.Errorf("save checkpoint: %w", err)
+	if err := t.checkpoint().Save(t.module, t.state, extra); err != nil {
+		return err
 	}
 	t.saved = true
 	return nil

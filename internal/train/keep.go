@@ -59,7 +59,7 @@ func (t *session) keepEpochs() error {
 	wanted := kept(t.state.History, t.Records, t.Recipe.AverageLast, t.Recipe.EMAExport)
 	if last := len(t.state.History); t.state.Update == 0 && slices.Contains(wanted, last) {
 		if _, err := os.Stat(t.epochFile(last)); errors.Is(err, fs.ErrNotExist) {
-			if err := store.CopyFile(t.epochFile(last), t.checkpoint()); err != nil {
+			if err := store.CopyFile(t.epochFile(last), t.checkpoint().Path()); err != nil {
 				return fmt.Errorf("keep the checkpoint of epoch %d: %w", last, err)
 			}
 		}
@@ -120,7 +120,7 @@ func (t *session) averaged(ctx context.Context, s *torch.Scope) (_ *torch.Module
 func (t *session) addEpoch(s *torch.Scope, epoch int, sums map[string][]float64) error {
 	path := t.epochFile(epoch)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the checkpoint of epoch %d, %s, is gone; remove %s to train again", epoch, path, t.checkpoint())
+		return fmt.Errorf("the checkpoint of epoch %d, %s, is gone; remove %s to train again", epoch, path, t.checkpoint().Path())
 	}
 	module, files, err := torch.LoadModule(path, torch.CPU, stateExtra)
 	if err != nil {
@@ -132,7 +132,7 @@ func (t *session) addEpoch(s *torch.Scope, epoch int, sums map[string][]float64)
 		return fmt.Errorf("checkpoint %s: %w", path, err)
 	}
 	if then.Key != t.key || then.Epoch != epoch || then.Update != 0 {
-		return fmt.Errorf("checkpoint %s is not that of epoch %d of this run; remove %s to train again", path, epoch, t.checkpoint())
+		return fmt.Errorf("checkpoint %s is not that of epoch %d of this run; remove %s to train again", path, epoch, t.checkpoint().Path())
 	}
 	for _, info := range module.Tensors() {
 		if !info.DType.Floating() {

@@ -5,10 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +30,12 @@ const (
 	targetExtra    = "target.bin" // the tensors of the target network, in the network's order
 )
 
-func (t *session) checkpoint() string { return filepath.Join(t.Dir, train.CheckpointFile) }
+// Format changes with every change of what a pre-training computes or a checkpoint of one holds; see train.Format.
+const Format = 1
+
+func (t *session) checkpoint() train.Checkpoint {
+	return train.Checkpoint{Dir: t.Dir, State: stateExtra, Key: t.key, Whose: "recipe, seed, network, method or set of images"}
+}
 
 // identity names what determines a pre-training. A checkpoint continues only one of the same.
 func (j Job) identity() (string, error) {
@@ -41,11 +44,12 @@ func (j Job) identity() (string, error) {
 		return "", err
 	}
 	text, err := json.Marshal(struct {
+		Format        int
 		Settings      Settings
 		Recipe        train.Recipe
 		Seed          uint64
 		Module, Train string
-	}{j.Settings, j.Recipe, j.Seed, module, j.Train.Key()})
+	}{Format, j.Settings, j.Recipe, j.Seed, module, j.Train.Key()})
 	if err != nil {
 		return "", err
 	}
@@ -55,10 +59,11 @@ func (j Job) identity() (string, error) {
 
 // load fills the session from the checkpoint or, without one, from the network file and the seed.
 func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
-	path := t.checkpoint()
-	var moments, target []byte
-	switch _, err := os.Stat(path); {
-	case errors.Is(err, fs.ErrNotExist):
+	var files map[string][]byte
+	if t.module, files, err = t.checkpoint().Open(t.Device, &t.state, optimizerExtra, targetExtra); err != nil {
+		return err
+	}
+	if t.module == nil {
 		t.state.Key = t.key
 		if t.module, _, err = zoo.OpenPretraining(ctx, s, t.Module, t.Device); err != nil {
 			return err
@@ -69,20 +74,8 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 		if err := zoo.InitWeights(ctx, s, t.module, t.manifest.Init, t.Seed); err != nil {
 			return err
 		}
-	case err != nil:
-		return err
-	default:
-		var files map[string][]byte
-		if t.module, files, err = torch.LoadModule(path, t.Device, stateExtra, optimizerExtra, targetExtra); err != nil {
-			return err
-		}
-		if err := json.Unmarshal(files[stateExtra], &t.state); err != nil {
-			return fmt.Errorf("checkpoint %s: %w", path, err)
-		}
-		if t.state.Key != t.key {
-			return fmt.Errorf("checkpoint %s belongs to another recipe, seed, network, method or set of images; remove it to start over", path)
-		}
-		moments, target, t.resumed, t.saved = files[optimizerExtra], files[targetExtra], true, true
+	} else {
+		t.resumed, t.saved = true, true
 	}
 	if err := t.module.SetTraining(true); err != nil {
 		return err
@@ -93,8 +86,8 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 			return err
 		}
 		if t.resumed {
-			if err := train.SetTensorBytes(s, t.target, target); err != nil {
-				return fmt.Errorf("checkpoint %s: target network: %w", path, err)
+			if err := train.SetTensorBytes(s, t.target, files[targetExtra]); err != nil {
+				return t.checkpoint().Wrap(fmt.Errorf("target network: %w", err))
 			}
 		}
 	}
@@ -108,8 +101,8 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 		return err
 	}
 	if t.resumed {
-		if err := t.optimizer.SetState(moments); err != nil {
-			return fmt.Errorf("checkpoint %s: %w", path, err)
+		if err := t.optimizer.SetState(files[optimizerExtra]); err != nil {
+			return t.checkpoint().Wrap(err)
 		}
 	}
 	return nil
@@ -128,31 +121,23 @@ func (t *session) frozen() (names []string) {
 	return slices.Clip(names)
 }
 
-// save writes the checkpoint; the one before stays until the new one is complete.
+// save writes the checkpoint.
 func (t *session) save(s *torch.Scope) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("save checkpoint: %w", err)
 		}
 	}()
-	moments, err := t.optimizer.State()
-	if err != nil {
+	extra := map[string][]byte{}
+	if extra[optimizerExtra], err = t.optimizer.State(); err != nil {
 		return err
 	}
-	text, err := json.Marshal(t.state)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(t.Dir, 0o755); err != nil {
-		return err
-	}
-	extra := map[string][]byte{stateExtra: text, optimizerExtra: moments}
 	if t.target != nil {
 		if extra[targetExtra], err = train.TensorBytes(s, t.target); err != nil {
 			return err
 		}
 	}
-	if err := t.module.Save(t.checkpoint(), extra); err != nil {
+	if err := t.checkpoint().Save(t.module, t.state, extra); err != nil {
 		return err
 	}
 	t.saved = true

@@ -257,7 +257,7 @@ func (t *session) epoch(ctx context.Context, s *torch.Scope) error {
 func (t *session) nonFinite(what string, step int, lr float64) error {
 	e := &train.NonFiniteError{What: what, Epoch: t.state.Epoch + 1, Update: step + 1, LR: lr}
 	if t.saved {
-		e.Checkpoint, e.SavedEpoch = t.checkpoint(), t.state.Epoch
+		e.Checkpoint, e.SavedEpoch = t.checkpoint().Path(), t.state.Epoch
 	}
 	return e
 }
