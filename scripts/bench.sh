@@ -18,8 +18,9 @@ machine() {
 }
 
 # Without instructions for bfloat16 a processor computes it many times slower than float32: there is nothing to measure.
-precision=()
-grep -qwE 'avx512_bf16|amx_bf16' /proc/cpuinfo || precision=(--precision float32)
+sixteen=
+grep -qwE 'avx512_bf16|amx_bf16' /proc/cpuinfo && sixteen=,bfloat16
+modes=float32,channels-last$sixteen
 
 table() {
   local file=runs/bench/$1.md
@@ -32,27 +33,44 @@ table() {
   } | tee "$file"
 }
 
+# The same for a task whose table is plain text.
+text() {
+  local file=runs/bench/$1.md
+  shift
+  echo "== sat bench $*" >&2
+  {
+    echo "\`sat bench $*\`, $(machine):"
+    echo
+    echo '```text'
+    bin/sat bench "$@"
+    echo '```'
+  } | tee "$file"
+}
+
+# One thread, as the workers of a run have by default; a second one saves less time than a second worker.
 if [ "${1:-}" = full ]; then
-  table attack attack --peer "${precision[@]}" --rounds 20 --seconds 2
-  table attack-1-thread attack --peer "${precision[@]}" --rounds 20 --seconds 2 --threads 1
+  table attack attack --peer --precision $modes --threads 1 --rounds 20 --seconds 2
   for method in pgd-l2 apgd-ce apgd-t fab-t square; do
-    table "$method" attack --method "$method" --peer --rounds 20 --seconds 4 --models resnet18,deit_tiny_patch16_224
+    table "$method" attack --method "$method" --peer --threads 1 --rounds 20 --seconds 4 --models resnet18,deit_tiny_patch16_224
   done
-  table patchfool attack --method patchfool --peer --rounds 20 --seconds 4
-  table autoattack attack --method autoattack --peer --steps 5 --models resnet18
+  table patchfool attack --method patchfool --peer --threads 1 --rounds 20 --seconds 4
+  table autoattack attack --method autoattack --peer --threads 1 --steps 5 --models resnet18
   # What a network that nothing hardens costs: its images fall to the first of the four.
-  table autoattack-fallen attack --method autoattack --peer --steps 50 --epsilon 8/255 --models resnet18
-  table transfer transfer --peer "${precision[@]}" --rounds 20
-  table train train --peer "${precision[@]}" --rounds 20
-  table workers-1x2 attack "${precision[@]}" --rounds 20 --workers 1 --threads 2
-  table workers-2x1 attack "${precision[@]}" --rounds 20 --workers 2 --threads 1
+  table autoattack-fallen attack --method autoattack --peer --threads 1 --steps 50 --epsilon 8/255 --models resnet18
+  table transfer transfer --peer --precision $modes --threads 1 --rounds 20
+  table train train --peer --precision float32$sixteen --threads 1 --rounds 20
+  table attack-2-threads attack --peer --precision $modes --threads 2 --rounds 20 --seconds 2
+  table workers-1x2 attack --precision $modes --rounds 20 --workers 1 --threads 2
+  table workers-2x1 attack --precision $modes --rounds 20 --workers 2 --threads 1
 else
-  table attack attack --peer "${precision[@]}" --seconds 0.5
+  table attack attack --peer --precision $modes --threads 1 --seconds 1
   for method in pgd-l2 apgd-ce apgd-t fab-t square; do
-    table "$method" attack --method "$method" --peer --seconds 0.5 --targets 2 --batch 2 --models resnet18
+    table "$method" attack --method "$method" --peer --threads 1 --seconds 1 --targets 2 --models resnet18,deit_tiny_patch16_224
   done
-  table patchfool attack --method patchfool --peer --seconds 0.5 --batch 2 --models deit_tiny_patch16_224
-  table autoattack attack --method autoattack --peer --steps 2 --targets 2 --queries 20 --batch 2 --models resnet18
-  table transfer transfer --peer "${precision[@]}" --seconds 0.2
-  table train train --peer "${precision[@]}" --seconds 0.5
+  table patchfool attack --method patchfool --peer --threads 1 --seconds 1 --models deit_tiny_patch16_224
+  table autoattack attack --method autoattack --peer --threads 1 --steps 2 --targets 2 --queries 20 --models resnet18
+  table transfer transfer --peer --precision $modes --threads 1 --seconds 0.5
+  table train train --peer --precision float32$sixteen --threads 1 --seconds 1
 fi
+text load load --peer
+text analysis analysis --peer

@@ -48,6 +48,10 @@ type LoadOptions struct {
 	// Precision is the type the model computes in, float32 or bfloat16; images, logits and gradients stay float32. The
 	// checks run in float32 in any case.
 	Precision torch.DType
+	// ChannelsLast lays filters and feature maps pixel by pixel in memory (NHWC) also in float32, where some CPUs and GPUs
+	// compute convolutions much faster so; it costs the equality with eager PyTorch in its usual order bit for bit. In
+	// bfloat16 they always lie so.
+	ChannelsLast bool
 	// CaptureGraphs records the steps of attacks as CUDA graphs; see torch.SignOptions.Capture.
 	CaptureGraphs bool
 	Resize        Resize       // of transferred images that have another size
@@ -201,8 +205,8 @@ func (m *Model) load(ctx context.Context, s *torch.Scope, path string, o LoadOpt
 		if err := m.module.To(m.device, o.Precision); err != nil {
 			return err
 		}
-		// Convolutions in 16 bit are made for this order. In float32 it gains a few percent at best, and costs the equality
-		// with eager PyTorch bit for bit.
+	}
+	if o.ChannelsLast || o.Precision != torch.Float32 { // convolutions in 16 bit are made for this order
 		if err := m.module.SetChannelsLast(true); err != nil {
 			return err
 		}

@@ -33,11 +33,13 @@ func TestStepsOnTheModelEqualPlainSteps(t *testing.T) {
 	testkit.NoLeaks(t)
 	w := testkit.Torch(t)
 	for _, name := range []string{"resnet", "vit"} {
-		for _, precision := range []torch.DType{torch.Float32, torch.BFloat16} {
-			if testing.Short() && name == "vit" && precision == torch.BFloat16 {
+		for mode, o := range map[string]zoo.LoadOptions{
+			"float32": {Worker: w}, "channels last": {Worker: w, ChannelsLast: true}, "bfloat16": {Worker: w, Precision: torch.BFloat16},
+		} {
+			if testing.Short() && name == "vit" && mode != "float32" {
 				continue
 			}
-			m := load(t, testdata(name), zoo.LoadOptions{Worker: w, Precision: precision})
+			m := load(t, testdata(name), o)
 			x, y, ids := images(4, 16, 16), []int64{0, 9, 4, 1}, []string{"a", "b", "c", "d"}
 			for label, change := range map[string]func(*attacks.PGD){
 				"paper":        func(*attacks.PGD) {},
@@ -48,7 +50,7 @@ func TestStepsOnTheModelEqualPlainSteps(t *testing.T) {
 				"normalised":   func(p *attacks.PGD) { p.NormalizedStep = true },
 				"margin":       func(p *attacks.PGD) { p.Loss = attacks.Margin },
 			} {
-				t.Run(name+" "+precision.String()+" "+label, func(t *testing.T) {
+				t.Run(name+" "+mode+" "+label, func(t *testing.T) {
 					p := attacks.Defaults()
 					p.Steps = 4
 					change(&p)

@@ -90,7 +90,7 @@ func attack(c *cli.Context) error {
 		Model: c.String("model"), Describe: settings.describe, Images: c.String("images"), Folder: folderOptions(c), Labels: c.String("labels"),
 		Targets: c.String("target-labels"), Out: c.String("out"), Pictures: c.String("pictures"),
 		Attack: settings.attack, OnlyCorrect: c.Bool("only-correct"),
-		Device: settings.device, Threads: n, Precision: settings.precision, Batch: batch, Memory: settings.memory,
+		Device: settings.device, Threads: n, Precision: settings.precision, ChannelsLast: settings.channelsLast, Batch: batch, Memory: settings.memory,
 		Progress: progress(c),
 	}
 	if c.Bool("check") {

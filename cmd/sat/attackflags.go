@@ -48,10 +48,17 @@ func attackFlags(targets ...string) []cli.Flag {
 		choice("nan", "what a NaN in a gradient does", "stop", "zero"),
 		&cli.Uint64Flag{Name: "seed", Usage: "of random numbers"},
 		choice("precision", "in which the model computes; the attack's arithmetic is float32", "float32", "bfloat16"),
+		channelsLast(),
 		&cli.IntFlag{Name: "batch", Usage: "images per pass (default: all, at most 64, or what --memory chooses)"},
 		&cli.StringFlag{Name: "memory", Usage: "the most that the program may have resident, 8GiB: without --batch, each model gets " +
 			"the fastest batch that keeps to it, measured"},
 	}
+}
+
+// channelsLast is the flag of every command that runs models.
+func channelsLast() cli.Flag {
+	return &cli.BoolFlag{Name: "channels-last", Usage: "filters and feature maps lie pixel by pixel in memory: some CPUs and GPUs compute " +
+		"convolutions so much faster in float32, with other last bits"}
 }
 
 // modelFlags describe TorchScript files that carry no sat.json.
@@ -67,11 +74,12 @@ func modelFlags() []cli.Flag {
 
 // modelSettings is what `sat attack` and `sat compare` say about attack and models together.
 type modelSettings struct {
-	attack    run.Attack
-	describe  zoo.Description
-	device    torch.Device
-	precision torch.DType
-	memory    int64 // bytes; 0: no limit
+	attack       run.Attack
+	describe     zoo.Description
+	device       torch.Device
+	precision    torch.DType
+	channelsLast bool
+	memory       int64 // bytes; 0: no limit
 }
 
 // readModelSettings reads attackFlags and modelFlags.
@@ -92,6 +100,7 @@ func readModelSettings(c *cli.Context) (s modelSettings, err error) {
 		}
 		s.memory = int64(memory)
 	}
+	s.channelsLast = c.Bool("channels-last")
 	s.precision, err = torch.ParseDType(c.String("precision"))
 	return s, err
 }

@@ -93,7 +93,7 @@ func benchAttack(c *cli.Context) (run.BenchAttack, error) {
 func benchFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "models", Usage: "names for timm.create_model, comma-separated", Value: benchFamilies},
-		&cli.StringFlag{Name: "precision", Usage: "float32, bfloat16 or both, comma-separated; the peer computes in float32", Value: "float32,bfloat16"},
+		&cli.StringFlag{Name: "precision", Usage: "float32, channels-last (float32 too) and bfloat16, comma-separated; the peer computes in float32, in the usual layout", Value: "float32,bfloat16"},
 		&cli.IntFlag{Name: "batch", Usage: "images per pass", Value: 4},
 		&cli.IntFlag{Name: "steps", Usage: "iterations per attack, or forward passes per turn; 0: as many as take about --seconds"},
 		&cli.Float64Flag{Name: "seconds", Usage: "length of a turn where --steps is 0", Value: 1},
@@ -137,12 +137,16 @@ func bench(c *cli.Context, work run.BenchWork) error {
 			job.Models = strings.Split(benchTransformers, ",")
 		}
 	}
-	if job.Precisions, err = benchPrecisions(c); err != nil {
-		return err
+	for word := range strings.SplitSeq(c.String("precision"), ",") {
+		mode, err := run.ParseBenchMode(word)
+		if err != nil {
+			return usagef("--precision: %w", err)
+		}
+		job.Modes = append(job.Modes, mode)
 	}
 	perImage := work == run.BenchAttacks && !job.PGD()
 	if perImage && !c.IsSet("precision") {
-		job.Precisions = []torch.DType{torch.Float32} // bfloat16 ties logits of random networks, and then less is to do
+		job.Modes = []run.BenchMode{{Precision: torch.Float32}} // bfloat16 ties logits of random networks, and then less is to do
 	}
 
 	table := benchTable{tableWriter: tableWriter{out: c.App.Writer, markdown: c.Bool("markdown")}, peer: job.Peer, perImage: perImage}
@@ -247,14 +251,14 @@ func (t benchTable) foot(job run.BenchJob, results []run.BenchResult) {
 	if !t.peer {
 		return
 	}
-	for _, precision := range job.Precisions {
+	for _, mode := range job.Modes {
 		var wall, cpu []float64
 		for _, r := range results {
-			if r.Precision == precision.String() {
+			if r.Precision == mode.String() {
 				wall, cpu = append(wall, r.Ratio), append(cpu, r.CPURatio)
 			}
 		}
-		t.line([]string{"geometric mean", precision.String(), "", "", "", "", fmt.Sprintf("%.3f", run.GeometricMean(wall)), "",
+		t.line([]string{"geometric mean", mode.String(), "", "", "", "", fmt.Sprintf("%.3f", run.GeometricMean(wall)), "",
 			fmt.Sprintf("%.3f", run.GeometricMean(cpu)), "", ""})
 	}
 }

@@ -32,6 +32,7 @@ func boundaryCommand() *cli.Command {
 		&cli.IntFlag{Name: "workers", Usage: "models at work at the same time", Value: 1},
 		&cli.IntFlag{Name: "batch", Usage: "points per pass", Value: 64},
 		choice("precision", "in which the model computes", "float32", "bfloat16"),
+		channelsLast(),
 	}
 	return command(cli.Command{
 		Name:   "boundary",
@@ -109,7 +110,7 @@ func boundarySpec(c *cli.Context) (run.Spec, error) {
 	}
 	spec := run.Spec{
 		Name: filepath.Base(c.String("out")), Dir: c.String("out"), Agreement: c.String("out"), Seed: options.Seed,
-		Device: d, Precision: precision, Workers: c.Int("workers"), Threads: n, Batch: c.Int("batch"), Boundary: b,
+		Device: d, Precision: precision, ChannelsLast: c.Bool("channels-last"), Workers: c.Int("workers"), Threads: n, Batch: c.Int("batch"), Boundary: b,
 		Transfer: experiment.DefaultTransfer(), Data: experiment.DefaultData(),
 	}
 	info, err := os.Stat(c.String("images"))

@@ -58,7 +58,7 @@ func compare(c *cli.Context) error {
 	transfer := experiment.DefaultTransfer()
 	spec := run.Spec{
 		Name: filepath.Base(c.String("out")), Dir: c.String("out"), Similarity: c.String("out"),
-		Device: settings.device, Precision: settings.precision, Workers: workers, Threads: n, Batch: batch, Memory: settings.memory,
+		Device: settings.device, Precision: settings.precision, ChannelsLast: settings.channelsLast, Workers: workers, Threads: n, Batch: batch, Memory: settings.memory,
 		Attack: settings.attack, Transfer: transfer, Scores: experiment.DefaultSimilarity(), Data: experiment.DefaultData(),
 	}
 	info, err := os.Stat(c.String("images"))

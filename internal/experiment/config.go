@@ -22,6 +22,8 @@ type Config struct {
 	Batch     int    `toml:"batch" min:"0" doc:"images per pass outside training, at most; results depend on it in the last bits; 0 = the fastest for each model that keeps to memory, measured once"`
 	Memory    Bytes  `toml:"memory" optional:"yes" doc:"the most that the whole program may have resident; default batch: 0"`
 	Precision string `toml:"precision" enum:"float32 bfloat16" doc:"in which models compute; images and attack arithmetic are float32"`
+	// With bfloat16 they always lie so.
+	ChannelsLast bool `toml:"channels_last" doc:"filters and feature maps lie pixel by pixel in memory: some CPUs and GPUs compute convolutions so much faster in float32 (sat bench attack --precision channels-last); results depend on it in the last bits"`
 
 	Data       Data               `toml:"data"`
 	Zoo        *Zoo               `toml:"zoo"`

@@ -33,12 +33,13 @@ type AttackJob struct {
 	// OnlyCorrect copies the clean image where the model is wrong already, instead of attacking it.
 	OnlyCorrect bool
 
-	Device    torch.Device
-	Threads   int
-	Precision torch.DType
-	Batch     int   // 0: the fastest within Memory, or without one all images, at most 64
-	Memory    int64 // the most that may be resident, in bytes; 0: no limit
-	Progress  *Progress
+	Device       torch.Device
+	Threads      int
+	Precision    torch.DType
+	ChannelsLast bool  // see Spec
+	Batch        int   // 0: the fastest within Memory, or without one all images, at most 64
+	Memory       int64 // the most that may be resident, in bytes; 0: no limit
+	Progress     *Progress
 }
 
 // AttackResult describes the images of AttackJob.Out; index i belongs to image i of the input.
@@ -274,7 +275,8 @@ func (job *AttackJob) open(ctx context.Context) (_ *session, err error) {
 		return nil, err
 	}
 	s.model, err = zoo.Load(ctx, job.Model, zoo.LoadOptions{
-		Device: job.Device, Worker: s.pool.workers[0], Describe: s.describe, Precision: job.Precision, Warn: job.Progress.Warn,
+		Device: job.Device, Worker: s.pool.workers[0], Describe: s.describe, Precision: job.Precision, ChannelsLast: job.ChannelsLast,
+		Warn: job.Progress.Warn,
 	})
 	if err != nil {
 		return nil, err

@@ -33,17 +33,44 @@ const (
 type BenchJob struct {
 	Work BenchWork
 	BenchAttack
-	Models     []string // names for timm.create_model
-	Precisions []torch.DType
-	Batch      int
-	Steps      int // 0: as many as take about Seconds
-	Seconds    float64
-	Rounds     int // measured pairs per network
-	Threads    int
-	Workers    int  // copies of the network that work at the same time, each on a batch of its own; not with Peer
-	Peer       bool // also run the peer, turn by turn
-	Home       string
-	Dir        string // modules are kept here
+	Models  []string // names for timm.create_model
+	Modes   []BenchMode
+	Batch   int
+	Steps   int // 0: as many as take about Seconds
+	Seconds float64
+	Rounds  int // measured pairs per network
+	Threads int
+	Workers int  // copies of the network that work at the same time, each on a batch of its own; not with Peer
+	Peer    bool // also run the peer, turn by turn
+	Home    string
+	Dir     string // modules are kept here
+}
+
+// BenchMode is how a network computes.
+type BenchMode struct {
+	Precision    torch.DType
+	ChannelsLast bool // in float32; bfloat16 always does
+}
+
+func (m BenchMode) String() string {
+	if m.ChannelsLast {
+		return benchChannelsLast
+	}
+	return m.Precision.String()
+}
+
+const benchChannelsLast = "channels-last"
+
+// ParseBenchMode reads float32, channels-last (in float32) or bfloat16.
+func ParseBenchMode(word string) (BenchMode, error) {
+	if word == benchChannelsLast {
+		return BenchMode{torch.Float32, true}, nil
+	}
+	precision, err := torch.ParseDType(word)
+	if err != nil || precision != torch.Float32 && precision != torch.BFloat16 {
+		return BenchMode{}, fmt.Errorf("%q: want float32, channels-last or bfloat16", word)
+	}
+	return BenchMode{Precision: precision}, nil
 }
 
 // benchWarmup is how many turns run before the first measured one: first calls are up to twice as slow.
@@ -52,7 +79,7 @@ const benchWarmup = 2
 // maxTransferSteps is the largest number of forward passes of a turn.
 const maxTransferSteps = 50
 
-// BenchResult is the measurement of one network in one precision.
+// BenchResult is the measurement of one network in one mode.
 type BenchResult struct {
 	Work            BenchWork `json:"work"`
 	Method          string    `json:"method,omitempty"`
@@ -60,7 +87,7 @@ type BenchResult struct {
 	Targets         int       `json:"targets,omitempty"` // classes that apgd-t and fab-t aim at
 	Queries         int       `json:"queries,omitempty"` // of square within autoattack
 	Model           string    `json:"model"`
-	Precision       string    `json:"precision"`
+	Precision       string    `json:"precision"` // the mode
 	Batch           int       `json:"batch"`
 	Steps           int       `json:"steps"`
 	Threads         int       `json:"threads"`
@@ -126,7 +153,7 @@ type contender interface {
 	turn(ctx context.Context, steps int) (turn, error)
 }
 
-// measure lets all precisions and the peer take turns, in the opposite order every second round, so that a machine that
+// measure lets all modes and the peer take turns, in the opposite order every second round, so that a machine that
 // gets slower or faster meanwhile favours nobody.
 func (job BenchJob) measure(ctx context.Context, name string) (results []BenchResult, err error) {
 	peaks, err := job.peaks(ctx, name)
@@ -134,8 +161,8 @@ func (job BenchJob) measure(ctx context.Context, name string) (results []BenchRe
 		return nil, err
 	}
 	var all []contender
-	for _, precision := range job.Precisions {
-		c, err := job.start(ctx, name, precision)
+	for _, mode := range job.Modes {
+		c, err := job.start(ctx, name, mode)
 		if err != nil {
 			return nil, err
 		}
@@ -170,7 +197,7 @@ func (job BenchJob) measure(ctx context.Context, name string) (results []BenchRe
 		}
 		for k := range turns {
 			if round >= benchWarmup && last(turns[k]).fooled != last(turns[0]).fooled {
-				return nil, fmt.Errorf("%d of %d images fall in one precision or by the peer, %d in the other: they did not do the same work; choose another epsilon",
+				return nil, fmt.Errorf("%d of %d images fall in one mode or by the peer, %d in the other: they did not do the same work; choose another epsilon",
 					last(turns[k]).fooled, job.Batch, last(turns[0]).fooled)
 			}
 		}
@@ -178,8 +205,8 @@ func (job BenchJob) measure(ctx context.Context, name string) (results []BenchRe
 
 	work := float64(job.Batch * steps * job.Workers)
 	wall, cpu := func(t turn) float64 { return t.wall }, func(t turn) float64 { return t.cpu }
-	for k, precision := range job.Precisions {
-		r := BenchResult{Work: job.Work, Model: name, Precision: precision.String(), Batch: job.Batch, Steps: steps,
+	for k, mode := range job.Modes {
+		r := BenchResult{Work: job.Work, Model: name, Precision: mode.String(), Batch: job.Batch, Steps: steps,
 			Threads: job.Threads, Workers: job.Workers, Rounds: job.Rounds, PeakMB: peaks[k]}
 		if job.Work == BenchAttacks {
 			job.describe(&r, last(turns[k]).fooled)
@@ -233,16 +260,16 @@ func GeometricMean(ratios []float64) float64 {
 	return math.Exp(sum / float64(len(ratios)))
 }
 
-// peaks measures the resident memory of the process while one precision alone is loaded and works. The kernel keeps the
+// peaks measures the resident memory of the process while one mode alone is loaded and works. The kernel keeps the
 // peak of a process; it is reset before each.
 func (job BenchJob) peaks(ctx context.Context, name string) ([]float64, error) {
 	var out []float64
-	for _, precision := range job.Precisions {
+	for _, mode := range job.Modes {
 		torch.MallocTrim()
 		if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
 			return nil, fmt.Errorf("reset the peak of resident memory: %w", err)
 		}
-		c, err := job.start(ctx, name, precision)
+		c, err := job.start(ctx, name, mode)
 		if err != nil {
 			return nil, err
 		}
@@ -269,10 +296,10 @@ type ours struct {
 	ids    []string
 }
 
-func (job BenchJob) start(ctx context.Context, name string, precision torch.DType) (*ours, error) {
+func (job BenchJob) start(ctx context.Context, name string, mode BenchMode) (*ours, error) {
 	o := &ours{job: job}
 	for range job.Workers {
-		model, err := zoo.Load(ctx, job.module(name), zoo.LoadOptions{CacheDir: job.Dir, Precision: precision})
+		model, err := zoo.Load(ctx, job.module(name), zoo.LoadOptions{CacheDir: job.Dir, Precision: mode.Precision, ChannelsLast: mode.ChannelsLast})
 		if err != nil {
 			o.close()
 			return nil, err

@@ -97,7 +97,11 @@ func (r *runner) machine() string {
 	if err != nil {
 		host = "this host"
 	}
-	return fmt.Sprintf("%s, %s, %s, %d threads", host, r.device(), r.Precision, r.Threads)
+	layout := ""
+	if r.ChannelsLast {
+		layout = ", channels last"
+	}
+	return fmt.Sprintf("%s, %s, %s, %d threads%s", host, r.device(), r.Precision, r.Threads, layout)
 }
 
 // rememberCosts takes what an earlier execution measured on this machine.

@@ -85,6 +85,8 @@ func TestKeys(t *testing.T) {
 		{"batch", nil, func(r *runner) { r.Batch = 32 }, evaluations + ofAttacks + transfers + controls},
 		{"device", nil, func(r *runner) { r.Device = torch.Device{Type: torch.DeviceCUDA} }, evaluations + ofAttacks + transfers + controls},
 		{"precision", nil, func(r *runner) { r.Precision = torch.BFloat16 }, evaluations + ofAttacks + transfers + controls},
+		{"channels last", nil, func(r *runner) { r.ChannelsLast = true }, evaluations + ofAttacks + transfers + controls},
+		{"channels last, as always in bfloat16", func(r *runner) { r.Precision = torch.BFloat16 }, func(r *runner) { r.ChannelsLast = true }, ""},
 		{"list of images or labels", nil, func(r *runner) { r.eval.ImagesDigest = "other" }, evaluations + ofAttacks + transfers + controls},
 		{"pixels of one model", nil, func(r *runner) { r.members[1].images = fixedImages("other") },
 			"evaluate b, attack b-0, attack b-512, transfer a@b, transfer b@a, transfer b@b, transfer clean@b, "},

@@ -27,10 +27,13 @@ type numerics struct {
 	Precision string `json:"precision"`
 	Threads   int    `json:"threads"`
 	Batch     int    `json:"batch"`
+	// ChannelsLast is left out where precision says it already, or it is off.
+	ChannelsLast bool `json:"channels_last,omitempty"`
 }
 
 func (r *runner) numerics(m *member) numerics {
-	return numerics{Device: r.device(), Precision: r.Precision.String(), Threads: r.Threads, Batch: r.batchOf(m)}
+	return numerics{Device: r.device(), Precision: r.Precision.String(), Threads: r.Threads, Batch: r.batchOf(m),
+		ChannelsLast: r.ChannelsLast && r.Precision == torch.Float32}
 }
 
 // device is the kind of device, without its number.
@@ -46,9 +49,9 @@ func (r *runner) load(ctx context.Context, w *torch.Worker, m *member) (*zoo.Mod
 	started := time.Now()
 	model, err := zoo.Load(ctx, m.module, zoo.LoadOptions{
 		Device: r.Device, Worker: w, Describe: m.Describe, Name: m.Name,
-		Precision: r.Precision,
-		Resize:    zoo.Resize{Filter: r.Transfer.Resize, Antialias: r.Transfer.Antialias},
-		CacheDir:  filepath.Join(r.Dir, "cache"), Warn: func(message string) { r.warn("%s", message) },
+		Precision: r.Precision, ChannelsLast: r.ChannelsLast,
+		Resize:   zoo.Resize{Filter: r.Transfer.Resize, Antialias: r.Transfer.Antialias},
+		CacheDir: filepath.Join(r.Dir, "cache"), Warn: func(message string) { r.warn("%s", message) },
 	})
 	if err == nil {
 		r.Progress.loaded(w, m.Name, time.Since(started))

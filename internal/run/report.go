@@ -124,13 +124,17 @@ func (r *runner) report(ctx context.Context) error {
 func (r *runner) writeRun(ctx context.Context) error {
 	attack := r.Attack.meta()
 	attack["batch"], attack["precision"] = r.Batch, r.Precision.String()
+	execution := map[string]any{"device": r.Device.String(), "threads": r.Threads, "batch": r.Batch, "precision": r.Precision.String()}
+	if r.ChannelsLast {
+		execution["channels_last"] = true
+	}
 	file := runFile{
 		SchemaVersion: schemaVersion, Name: r.Name, Title: r.Title, Experiment: r.Experiment, Seed: r.Seed,
 		Finished: time.Now().UTC().Truncate(time.Second), Attack: attack,
 		Similarity: map[string]any{"floor": r.Scores.Floor, "resamples": r.Scores.Bootstrap, "level": 0.95, "clean": r.Transfer.Clean},
 		Data:       map[string]any{"eval_images": r.eval.Len(), "classes": r.classes, "digest": r.eval.Digest(), "labels": r.Data.Labels},
 		Settings: map[string]map[string]any{
-			"execution": {"device": r.Device.String(), "threads": r.Threads, "batch": r.Batch, "precision": r.Precision.String()},
+			"execution": execution,
 			"transfer":  {"resize": r.Transfer.Resize, "antialias": r.Transfer.Antialias, "clean": r.Transfer.Clean},
 		},
 		Versions: Versions(), Machine: machine(r.Workers), Timings: r.timings,

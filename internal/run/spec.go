@@ -25,10 +25,12 @@ type Spec struct {
 
 	Device    torch.Device
 	Precision torch.DType
-	Workers   int   // OS threads that run models at the same time
-	Threads   int   // threads of one operation; part of every key, because kernels round differently for another number
-	Batch     int   // images per forward pass or gradient; part of every key for the same reason; 0: chosen for each model
-	Memory    int64 // the most that may be resident, in bytes; 0: no limit, and Batch must be given
+	// ChannelsLast lays filters and feature maps pixel by pixel in memory (zoo.LoadOptions); part of every key, like Threads.
+	ChannelsLast bool
+	Workers      int   // OS threads that run models at the same time
+	Threads      int   // threads of one operation; part of every key, because kernels round differently for another number
+	Batch        int   // images per forward pass or gradient; part of every key for the same reason; 0: chosen for each model
+	Memory       int64 // the most that may be resident, in bytes; 0: no limit, and Batch must be given
 
 	Data       experiment.Data
 	Evaluate   experiment.Evaluate
@@ -102,7 +104,7 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 	s := Spec{
 		Name: c.Name, Title: c.Report.Title, Experiment: file, Resolved: c.Resolved(),
 		Dir: c.Out, Similarity: filepath.Join(c.Out, "similarity"), Agreement: filepath.Join(c.Out, "boundary"), Seed: c.Seed,
-		Device: device, Precision: precision, Threads: c.Threads, Batch: c.Batch, Memory: int64(c.Memory),
+		Device: device, Precision: precision, ChannelsLast: c.ChannelsLast, Threads: c.Threads, Batch: c.Batch, Memory: int64(c.Memory),
 		See: c.Report.See, Workers: c.Workers, Data: c.Data, Evaluate: c.Evaluate, Transfer: c.Transfer, Scores: c.Similarity, Analysis: c.Analysis, PaperValue: c.Report.Paper,
 		PDF: c.Report.PDF, Dendrogram: c.Report.Dendrogram,
 	}
