@@ -21,10 +21,10 @@ lint:
 	@scripts/setup.sh dev
 	@scripts/lint.sh
 
-# kill -9 at random moments of the full demo, and of eight of the paper's networks on photographs without labels; the resumed
-# run must give the same bytes.
+# kill -9 at random moments of the full demo, and of eight of the paper's networks on photographs without labels: the resumed
+# run must give the same bytes. Then every recipe of the full-scale studies, with the real architectures, for a few steps.
 soak: build
-	go test -run 'TestKilledRun' -count=1 -timeout=3h -v -parallel=1 ./cmd/sat -args -experiment=../../experiments/digits.toml -full-size
+	go test -run 'TestKilledRun|TestFullScaleTrainings' -count=1 -timeout=3h -v -parallel=1 ./cmd/sat -args -experiment=../../experiments/digits.toml -full-size
 
 # Measures against the Python peers in one run, prints the ratios and writes them to runs/bench. About 25 minutes on two quiet
 # cores; FULL=1 measures 20 rounds of longer turns, also with one thread and with two workers, in about three hours. Ensembles

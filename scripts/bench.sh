@@ -51,7 +51,7 @@ text() {
 if [ "${1:-}" = full ]; then
   table attack attack --peer --precision $modes --threads 1 --rounds 20 --seconds 2
   for method in pgd-l2 apgd-ce apgd-t fab-t square; do
-    table "$method" attack --method "$method" --peer --threads 1 --rounds 20 --seconds 4 --models resnet18,deit_tiny_patch16_224
+    table "$method" attack --method "$method" --peer --precision float32 --threads 1 --rounds 20 --seconds 4 --models resnet18,deit_tiny_patch16_224
   done
   table patchfool attack --method patchfool --peer --threads 1 --rounds 20 --seconds 4
   table autoattack attack --method autoattack --peer --threads 1 --steps 5 --models resnet18
@@ -65,12 +65,12 @@ if [ "${1:-}" = full ]; then
 else
   table attack attack --peer --precision $modes --threads 1 --seconds 1
   for method in pgd-l2 apgd-ce apgd-t fab-t square; do
-    table "$method" attack --method "$method" --peer --threads 1 --seconds 1 --targets 2 --models resnet18,deit_tiny_patch16_224
+    table "$method" attack --method "$method" --peer --precision float32 --threads 1 --seconds 1 --targets 2 --models resnet18,deit_tiny_patch16_224
   done
   table patchfool attack --method patchfool --peer --threads 1 --seconds 1 --models deit_tiny_patch16_224
-  table autoattack attack --method autoattack --peer --threads 1 --steps 2 --targets 2 --queries 20 --models resnet18
+  table autoattack attack --method autoattack --peer --threads 1 --steps 2 --targets 2 --queries 20 --batch 2 --models resnet18
   table transfer transfer --peer --precision $modes --threads 1 --seconds 0.5
-  table train train --peer --precision float32$sixteen --threads 1 --seconds 1
+  table train train --peer --precision float32$sixteen --threads 1 --rounds 20 --seconds 1
 fi
 text load load --peer
 text analysis analysis --peer

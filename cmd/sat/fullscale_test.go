@@ -25,13 +25,13 @@ func TestFullScaleTrainings(t *testing.T) {
 	needTorch(t)
 	needExporter(t)
 	for _, c := range []struct {
-		study          string
-		classes, batch int
-		edits          []edit
-		trained        []string // names of models
-		withoutLabels  []string // names of pre-trainings
+		study         string
+		outputs       int // of the networks; the images have four of the classes
+		edits         []edit
+		trained       []string // names of models
+		withoutLabels []string // names of pre-trainings
 	}{
-		{study: "training", classes: 4, batch: 8,
+		{study: "training", outputs: 4,
 			edits: []edit{
 				{`(?s)\n\[\[model\]\]\nname = "resnet50-cutout".*?\n(\[\[set\]\]\nname = "resnet50-init")`, "\n$1"}, // downloads
 				{`(?s)\n\[\[set\]\]\nname = "resnet50-regime".*?\n(\[\[set\]\])`, "\n$1"},
@@ -43,7 +43,7 @@ func TestFullScaleTrainings(t *testing.T) {
 			trained: []string{"resnet50-init-s0", "resnet50-hp-lr5-wd0.1-cosine", "resnet50-hp-lr0.2-wd1-step", "vit_s-init-s0",
 				"vit_s-regime-vit_s_mocov3", "vit_s-regime-vit_s_mae", "vit_s-regime-vit_s_byol"},
 			withoutLabels: []string{"mocov3", "mae", "byol"}},
-		{study: "distill", classes: 1000, batch: 64,
+		{study: "distill", outputs: 1000,
 			edits: []edit{
 				{`(?s)teachers = \[.*?\n\]`, `teachers = ["resnet50", "pit_s_224"]`},
 				{`"teachers", "deit_small_patch16_224"`, `"resnet50", "pit_s_224", "deit_small_patch16_224"`},
@@ -61,14 +61,15 @@ func TestFullScaleTrainings(t *testing.T) {
 				edit{`(?m)^epochs = \d+`, "epochs = 1"},
 				edit{`(?m)^step_epochs = \d+`, "step_epochs = 1"},
 				edit{`(?m)^warmup_epochs = \d+`, "warmup_epochs = 0"},
-				edit{`(?m)^batch = \d+`, fmt.Sprintf("batch = %d", c.batch)},
+				edit{`(?m)^batch = \d+`, "batch = 8"},
+				edit{`path = "data/imagenet"`, "$0\nclass_map = \"classes.txt\""},
 				edit{`(?m)^amp = .*\n`, ""}, // float16 wants a GPU, and without instructions for it bfloat16 takes minutes per step
 				edit{`, precision = "bfloat16"`, ""},
 			) {
 				text = regexp.MustCompile(e.from).ReplaceAllString(text, e.to)
 			}
 			dir := t.TempDir()
-			writePhotographs(t, filepath.Join(dir, "data", "imagenet"), c.classes)
+			writePhotographs(t, dir, c.outputs)
 			write(t, filepath.Join(dir, "experiment.toml"), []byte(text))
 			mustSat(t, dir, "train", "experiment.toml")
 			models := filepath.Join(dir, "runs", c.study, "models")
@@ -91,17 +92,21 @@ func TestFullScaleTrainings(t *testing.T) {
 // edit replaces what a regular expression matches.
 type edit struct{ from, to string }
 
-// writePhotographs writes a folder of images as ImageNet's is: train/CLASS/FILE and val/CLASS/FILE, with about 40 images for
-// training, one of each class if there are more classes, and one of each class to validate with.
-func writePhotographs(t *testing.T, dir string, classes int) {
+// writePhotographs writes a folder of images as ImageNet's is, data/imagenet/train/CLASS/FILE and val/CLASS/FILE, with four
+// classes, ten images of each to train with and one to validate with, and classes.txt, which spreads them over the outputs.
+func writePhotographs(t *testing.T, dir string, outputs int) {
 	t.Helper()
 	draw := rng.New(7, "photographs")
+	const classes = 4
+	var classMap bytes.Buffer
 	for class := range classes {
+		name := fmt.Sprintf("n%08d", class)
+		fmt.Fprintln(&classMap, name, class*(outputs-1)/(classes-1))
 		for _, part := range []struct {
 			name  string
 			count int
-		}{{"train", max(1, 40/classes)}, {"val", 1}} {
-			folder := filepath.Join(dir, part.name, fmt.Sprintf("n%08d", class))
+		}{{"train", 10}, {"val", 1}} {
+			folder := filepath.Join(dir, "data", "imagenet", part.name, name)
 			must(t, os.MkdirAll(folder, 0o777))
 			for i := range part.count {
 				picture := image.NewRGBA(image.Rect(0, 0, 230+draw.IntN(40), 230+draw.IntN(40)))
@@ -117,4 +122,5 @@ func writePhotographs(t *testing.T, dir string, classes int) {
 			}
 		}
 	}
+	write(t, filepath.Join(dir, "classes.txt"), classMap.Bytes())
 }

@@ -22,7 +22,7 @@ import (
 // experimentFile and fullSize are for `make soak`; without them the tests take what runs in seconds.
 var (
 	experimentFile = flag.String("experiment", "", "experiment file that TestKilledRunEndsWithTheSameBytes runs")
-	fullSize       = flag.Bool("full-size", false, "networks of the registry in TestKilledRunWithoutLabels")
+	fullSize       = flag.Bool("full-size", false, "networks of the registry in TestKilledRunWithoutLabels, and TestFullScaleTrainings")
 )
 
 // tinyExperiment is experiments/digits_quick.toml made smaller: networks of two input sizes, a handful of images.

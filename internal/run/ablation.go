@@ -158,7 +158,7 @@ func correlatedOf(c analysis.Correlation) correlated {
 }
 
 // correlate relates the scores by two attacks and sets the result beside the paper's.
-func (r *runner) correlate(a Ablation, out *correlated, p points) error {
+func (r *runner) correlate(dir string, a Ablation, out *correlated, p points) error {
 	c, err := p.correlate()
 	if err != nil {
 		return err
@@ -168,7 +168,7 @@ func (r *runner) correlate(a Ablation, out *correlated, p points) error {
 	if id == "ablation" {
 		id = ablationStem(a.Name)
 	}
-	return studies.Correlations(studies.Folder{Dir: filepath.Join(r.Dir, "analysis"), Meta: r.measured[""].meta}, studies.NamedCorrelation{ID: id, Correlation: c})
+	return studies.Correlations(studies.Folder{Dir: dir, Meta: r.measured[""].meta}, studies.NamedCorrelation{ID: id, Correlation: c})
 }
 
 // ablationFile is analysis/STEM.json. X and Y are the columns of STEM.csv that are correlated.
@@ -190,7 +190,7 @@ type ablationFile struct {
 }
 
 // writeAblations writes, for each other attack, its scores beside the main one's, and all settings in one table.
-func (r *runner) writeAblations() error {
+func (r *runner) writeAblations(dir string) error {
 	if len(r.Ablation) == 0 {
 		return nil
 	}
@@ -201,14 +201,14 @@ func (r *runner) writeAblations() error {
 		var file ablationFile
 		var err error
 		if a.Sources == nil {
-			file, err = r.writeTwoSided(a, main, m)
+			file, err = r.writeTwoSided(dir, a, main, m)
 		} else {
-			file, err = r.writeOneSided(a, r.measured[""], m)
+			file, err = r.writeOneSided(dir, a, r.measured[""], m)
 		}
 		if err != nil {
 			return fmt.Errorf("ablation %s: %w", a.Name, err)
 		}
-		if err := store.WriteJSON(filepath.Join(r.Dir, "analysis", ablationStem(a.Name)+".json"), file); err != nil {
+		if err := store.WriteJSON(filepath.Join(dir, ablationStem(a.Name)+".json"), file); err != nil {
 			return err
 		}
 		if a.Sources == nil {
@@ -217,7 +217,7 @@ func (r *runner) writeAblations() error {
 	}
 	header := []string{"setting", "method", "epsilon", "step_size", "steps", "white_box", "pairs", "mean_sat", "median_sat", "floored",
 		"r", "ci_lo", "ci_hi", "survivors"}
-	return studies.WriteTable(filepath.Join(r.Dir, "analysis", "attacks.csv"), nil, header, rows)
+	return studies.WriteTable(filepath.Join(dir, "attacks.csv"), nil, header, rows)
 }
 
 // settingRow is one line of attacks.csv: white_box is the mean success on the attacked model itself, in percent; r the
@@ -267,7 +267,7 @@ func (r *runner) ablationFile(a Ablation) ablationFile {
 }
 
 // writeTwoSided sets SAT of every pair under both attacks side by side.
-func (r *runner) writeTwoSided(a Ablation, main, m *measured) (ablationFile, error) {
+func (r *runner) writeTwoSided(dir string, a Ablation, main, m *measured) (ablationFile, error) {
 	file := r.ablationFile(a)
 	var p, unfloored points
 	var rows [][]string
@@ -293,7 +293,7 @@ func (r *runner) writeTwoSided(a Ablation, main, m *measured) (ablationFile, err
 		header = append(header, "survivors_a", "survivors_b")
 		file.Survivors = m.survivors.byModel
 	}
-	if err := r.correlate(a, &file.correlated, p); err != nil {
+	if err := r.correlate(dir, a, &file.correlated, p); err != nil {
 		return file, err
 	}
 	c, err := unfloored.correlate()
@@ -301,12 +301,12 @@ func (r *runner) writeTwoSided(a Ablation, main, m *measured) (ablationFile, err
 		return file, err
 	}
 	file.Unfloored = correlatedOf(c)
-	return file, studies.WriteTable(filepath.Join(r.Dir, "analysis", ablationStem(a.Name)+".csv"), m.meta, header, rows)
+	return file, studies.WriteTable(filepath.Join(dir, ablationStem(a.Name)+".csv"), m.meta, header, rows)
 }
 
 // writeOneSided sets the scores of images made on the sources beside SAT by the main attack, two-sided and of the same
 // sources' images alone (spec: a one-sided score is to be compared with a one-sided one).
-func (r *runner) writeOneSided(a Ablation, main, m *measured) (ablationFile, error) {
+func (r *runner) writeOneSided(dir string, a Ablation, main, m *measured) (ablationFile, error) {
 	file := r.ablationFile(a)
 	twoSided := map[[2]string]float64{}
 	for _, p := range main.scores.Pairs {
@@ -354,7 +354,7 @@ func (r *runner) writeOneSided(a Ablation, main, m *measured) (ablationFile, err
 			}
 		}
 	}
-	if err := r.correlate(a, &file.correlated, two); err != nil {
+	if err := r.correlate(dir, a, &file.correlated, two); err != nil {
 		return file, err
 	}
 	for _, part := range []struct {
@@ -375,5 +375,5 @@ func (r *runner) writeOneSided(a Ablation, main, m *measured) (ablationFile, err
 	file.Unfloored = correlatedOf(c)
 	header := []string{"target", file.X, file.Y, file.X + "_one_sided", "source", "n_both", "fooled_" + strings.TrimPrefix(file.X, "sat_"),
 		"fooled_" + strings.TrimPrefix(file.Y, "sat_")}
-	return file, studies.WriteTable(filepath.Join(r.Dir, "analysis", ablationStem(a.Name)+".csv"), m.meta, header, rows)
+	return file, studies.WriteTable(filepath.Join(dir, ablationStem(a.Name)+".csv"), m.meta, header, rows)
 }

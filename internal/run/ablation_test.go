@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"sat/attacks"
@@ -107,4 +108,16 @@ func TestAblations(t *testing.T) {
 		must(t, err)
 	})
 	sameSet(t, "a second run", fresh)
+
+	// What is not asked for any more is not shown any more.
+	spec.Ablation = nil
+	_, err = Run(t.Context(), spec, Options{Until: StageAnalysis, Progress: silent()})
+	must(t, err)
+	left, err := filepath.Glob(in("*"))
+	must(t, err)
+	for _, path := range left {
+		if name := filepath.Base(path); strings.HasPrefix(name, "ablation_") || name == "attacks.csv" {
+			t.Errorf("%s is left of the ablations", name)
+		}
+	}
 }

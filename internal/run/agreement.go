@@ -204,7 +204,7 @@ func (r *runner) picture(main planeSet, p agreement, k int) (planePicture, error
 // correlateAgreement compares SAT with the agreement of decision boundaries over the pairs that have both.
 func (r *runner) correlateAgreement(ctx context.Context, dir string) error {
 	if r.Boundary == nil {
-		return r.forget(dir, "agreement_sat.csv", "agreement_sat.json")
+		return nil
 	}
 	agreement, err := studies.ReadMatrix(filepath.Join(r.Agreement, "agreement.csv"))
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"sat/analysis"
 	"sat/internal/data"
+	"sat/internal/store"
 	"sat/internal/studies"
 )
 
@@ -26,17 +27,32 @@ type analyses struct {
 	labels   *studies.Labels    // clusters; nil without
 }
 
-// analyse makes the analyses that the experiment asks for, the comparison of groups and the sweep.
+// analyse makes DIR/analysis anew, so that nothing is left of what another experiment file asked for, and the sweep.
 func (r *runner) analyse(ctx context.Context) error {
+	dir := filepath.Join(r.Dir, "analysis")
+	fresh := dir + ".new"
+	if err := os.RemoveAll(fresh); err != nil { // of a run that was killed
+		return err
+	}
+	if err := os.MkdirAll(fresh, 0o755); err != nil {
+		return err
+	}
+	if err := r.analyseInto(ctx, fresh); err != nil {
+		return err
+	}
+	if err := store.ReplaceFolder(dir, fresh); err != nil {
+		return err
+	}
+	return r.writeSweep(ctx)
+}
+
+// analyseInto makes the analyses that the experiment asks for, and the comparison of groups.
+func (r *runner) analyseInto(ctx context.Context, dir string) error {
 	main := r.measured[""]
-	a := &analyses{runner: r, Folder: studies.Folder{Dir: filepath.Join(r.Dir, "analysis"), Meta: main.meta}, sat: main.scores.Matrix(),
+	a := &analyses{runner: r, Folder: studies.Folder{Dir: dir, Meta: main.meta}, sat: main.scores.Matrix(),
 		groups: make([]string, len(main.scores.Models))}
 	for i, m := range r.members {
 		a.groups[i] = m.Group
-	}
-	// Studies add their lines to what they find there, which must not be of an earlier run.
-	if err := os.Remove(filepath.Join(a.Dir, "correlations.csv")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
 	}
 	ordinary, groups := r.ordinary(main.scores)
 	test, err := compareGroups(ctx, ordinary, groups, r.Seed)
@@ -54,7 +70,7 @@ func (r *runner) analyse(ctx context.Context) error {
 	if err := r.stability(ctx, a.Dir); err != nil {
 		return err
 	}
-	if err := r.writeAblations(); err != nil {
+	if err := r.writeAblations(a.Dir); err != nil {
 		return err
 	}
 	if a.features, err = r.writeFeatures(); err != nil {
@@ -87,7 +103,7 @@ func (r *runner) analyse(ctx context.Context) error {
 			r.warn("no %s: %v", study.name, err)
 		}
 	}
-	return r.writeSweep(ctx)
+	return nil
 }
 
 // errNotPossible is what a study returns that this run's models do not allow.

@@ -67,7 +67,7 @@
 //	DIR/similarity/       sat.csv, sat.npy, pairs.csv, pairs_undirected.csv, self.csv, accuracy.csv,
 //	                      guards.csv, resize_only.csv
 //	DIR/analysis/         what the tables [analysis.NAME] ask for, see package studies; the comparison of groups, SAT beside
-//	                      agreement, stability
+//	                      agreement, stability; made anew by every run
 //	DIR/sweep/            the same comparison at other epsilons
 //	DIR/ablation/         the same comparison by other attacks
 //	DIR/pictures/         adversarial images to look at, pictures.json

@@ -107,7 +107,7 @@ func TestAblationWithHardenedMember(t *testing.T) {
 	r.measured[""] = measure(names, 1)
 	r.measured[all[1].folder] = measure([]string{"a", "b", "c"}, 2)
 	r.measured[all[2].folder] = &measured{attack: square, tables: tables(names, 3)}
-	must(t, r.writeAblations())
+	must(t, r.writeAblations(filepath.Join(r.Dir, "analysis")))
 
 	rows := csvRows(t, filepath.Join(r.Dir, "analysis", "ablation_square.csv"))
 	if len(rows) != 4 {

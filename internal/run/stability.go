@@ -149,7 +149,7 @@ func (r *runner) agreementScoresFile() string {
 func (r *runner) stability(ctx context.Context, dir string) error {
 	s := r.Stability
 	if s == nil || !r.pairIsThere(s) {
-		return r.forget(dir, "tab1_stability.csv", "stability_scores.csv", "stability.json")
+		return nil
 	}
 	series, err := studies.ReadStabilityScores(r.agreementScoresFile())
 	if err != nil {

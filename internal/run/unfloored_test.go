@@ -29,7 +29,7 @@ func TestCorrelationWithoutFloored(t *testing.T) {
 	r := &runner{Spec: Spec{Dir: t.TempDir()}, measured: map[string]*measured{"": {}}}
 	r.Attack, r.Progress = attackOfMethod(t, "pgd"), silent()
 	main, other := &measured{scores: scores(func(c count) int { return c.main })}, &measured{scores: scores(func(c count) int { return c.other })}
-	file, err := r.writeTwoSided(Ablation{Name: "again", Attack: attackOfMethod(t, "square")}, main, other)
+	file, err := r.writeTwoSided(filepath.Join(r.Dir, "analysis"), Ablation{Name: "again", Attack: attackOfMethod(t, "square")}, main, other)
 	must(t, err)
 	if file.Floored != 2 || file.N != 6 || file.Unfloored.N != 4 {
 		t.Fatalf("%d floored, correlations over %d and %d points", file.Floored, file.N, file.Unfloored.N)
