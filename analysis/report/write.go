@@ -3,8 +3,11 @@ package report
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 
 	"sat/internal/store"
 )
@@ -19,17 +22,23 @@ type Options struct {
 }
 
 // Write reads the run directory and writes figures/*.svg, *.png and *.csv, report.md, report.json and, last,
-// report.html, whose path it returns. The bytes depend on the files read alone: the same run gives the same report.
+// report.html, whose path it returns. The bytes depend on the files read alone: the same run gives the same report. The folder
+// of figures is made anew, so that it holds those of this report and no others.
 func Write(ctx context.Context, runDir string, o Options) (path string, err error) {
 	r, err := Load(runDir)
 	if err != nil {
 		return "", err
 	}
-	write := func(content []byte, parts ...string) error {
+	finished, fresh := r.path("figures"), r.path("figures.new")
+	// What is there is of a report that was killed.
+	if err := errors.Join(os.RemoveAll(fresh), os.MkdirAll(fresh, 0o755)); err != nil {
+		return "", fmt.Errorf("write report: %w", err)
+	}
+	defer os.RemoveAll(fresh) // not there any more after a success
+	write := func(content []byte, path string) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("write report: %w", err)
 		}
-		path = r.path(parts...)
 		if err := store.WriteFile(path, func(w io.Writer) error { _, err := w.Write(content); return err }); err != nil {
 			return fmt.Errorf("write report: %w", err)
 		}
@@ -38,6 +47,7 @@ func Write(ctx context.Context, runDir string, o Options) (path string, err erro
 		}
 		return nil
 	}
+	figure := func(content []byte, name string) error { return write(content, filepath.Join(fresh, name)) }
 	figs, err := figures(r, o)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", runDir, err)
@@ -47,10 +57,10 @@ func Write(ctx context.Context, runDir string, o Options) (path string, err erro
 		if err != nil {
 			return "", err
 		}
-		if err := write(svg, "figures", f.Stem+".svg"); err != nil {
+		if err := figure(svg, f.Stem+".svg"); err != nil {
 			return "", err
 		}
-		if err := write(f.CSV, "figures", f.Stem+".csv"); err != nil {
+		if err := figure(f.CSV, f.Stem+".csv"); err != nil {
 			return "", err
 		}
 		if o.PDF {
@@ -58,7 +68,7 @@ func Write(ctx context.Context, runDir string, o Options) (path string, err erro
 			if err != nil {
 				return "", err
 			}
-			if err := write(pdf, "figures", f.Stem+".pdf"); err != nil {
+			if err := figure(pdf, f.Stem+".pdf"); err != nil {
 				return "", err
 			}
 		}
@@ -69,27 +79,30 @@ func Write(ctx context.Context, runDir string, o Options) (path string, err erro
 		if err != nil {
 			return "", err
 		}
-		if err := write(png, "figures", f.Stem+".png"); err != nil {
+		if err := figure(png, f.Stem+".png"); err != nil {
 			return "", err
 		}
 	}
 	for _, t := range tables(r) {
-		if err := write(t.CSV, "figures", t.Stem+".csv"); err != nil {
+		if err := figure(t.CSV, t.Stem+".csv"); err != nil {
 			return "", err
 		}
+	}
+	if err := store.ReplaceFolder(finished, fresh); err != nil {
+		return "", fmt.Errorf("write report: %w", err)
 	}
 	text, err := markdown(r, figs)
 	if err != nil {
 		return "", err
 	}
-	if err := write(text, "report.md"); err != nil {
+	if err := write(text, r.path("report.md")); err != nil {
 		return "", err
 	}
 	encoded, err := encodeJSON(r, figs)
 	if err != nil {
 		return "", err
 	}
-	if err := write(encoded, "report.json"); err != nil {
+	if err := write(encoded, r.path("report.json")); err != nil {
 		return "", err
 	}
 	p, err := newPage(r, figs, o)
@@ -100,6 +113,6 @@ func Write(ctx context.Context, runDir string, o Options) (path string, err erro
 	if err := p.write(&html); err != nil {
 		return "", err
 	}
-	err = write(html.Bytes(), "report.html")
-	return path, err
+	path = r.path("report.html")
+	return path, write(html.Bytes(), path)
 }

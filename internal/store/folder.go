@@ -14,6 +14,9 @@ import (
 // ReplaceFolder makes the folder fresh, beside dir, be dir, and removes what dir was. Where the file system can exchange two
 // folders in one step, there is always one of them at dir; elsewhere a kill in the middle leaves none.
 func ReplaceFolder(dir, fresh string) error {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return WriteError(dir, unix.ENOTDIR)
+	}
 	err := unix.Renameat2(unix.AT_FDCWD, fresh, unix.AT_FDCWD, dir, unix.RENAME_EXCHANGE)
 	switch {
 	case errors.Is(err, fs.ErrNotExist): // nothing to exchange

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"sat/internal/store"
 )
 
@@ -35,5 +37,8 @@ func TestReplaceFolder(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "second")); err != nil {
 		t.Errorf("a failure lost the folder: %v", err)
+	}
+	if err := store.ReplaceFolder(filepath.Join(dir, "second"), dir); !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("over a file: %v", err)
 	}
 }
