@@ -26,14 +26,13 @@ lint:
 soak: build
 	go test -run 'TestKilledRun|TestFullScaleTrainings' -count=1 -timeout=3h -v -parallel=1 ./cmd/sat -args -experiment=../../experiments/digits.toml -full-size
 
-# Measures against the Python peers in one run, prints the ratios and writes them to runs/bench. About 25 minutes on two quiet
-# cores; FULL=1 measures 20 rounds of longer turns, also with one thread and with two workers, in about three hours. Ensembles
+# Measures against the Python peers in one run, prints the ratios and writes them to runs/bench. About an hour and a half on two
+# quiet cores; FULL=1 measures 20 rounds of longer turns, also with two threads and with two workers, in several hours. Ensembles
 # of the whole validation set: bin/sat bench analysis --peer --tasks ensembles --images 50000 --rounds 1, with 14 GB of disk.
+# docs/bench.md tells what came out.
 bench: build
 	@scripts/setup.sh peers
 	@scripts/bench.sh $(if $(FULL),full)
-	bin/sat bench load --peer
-	bin/sat bench analysis --peer
 
 # Rebuilds the committed references of the tests in an environment of their own.
 goldens:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures attacks, transfer passes and the training loop against their Python peers and writes the tables as Markdown to
-# runs/bench/.
+# Measures attacks, transfer passes, the training loop, the loading of images and the analyses against their Python peers and
+# writes the tables as Markdown to runs/bench/.
 #
 #   scripts/bench.sh [full]
 set -euo pipefail
@@ -73,4 +73,5 @@ else
   table train train --peer --precision float32$sixteen --threads 1 --rounds 20 --seconds 1
 fi
 text load load --peer
-text analysis analysis --peer
+# One turn of some of the peer's takes minutes.
+text analysis analysis --peer --rounds "$([ "${1:-}" = full ] && echo 10 || echo 3)"

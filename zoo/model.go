@@ -49,7 +49,7 @@ type LoadOptions struct {
 	// checks run in float32 in any case.
 	Precision torch.DType
 	// ChannelsLast lays filters and feature maps pixel by pixel in memory (NHWC) also in float32, where some CPUs and GPUs
-	// compute convolutions much faster so; it costs the equality with eager PyTorch in its usual order bit for bit. In
+	// compute convolutions faster so; it costs the equality with eager PyTorch in its usual order bit for bit. In
 	// bfloat16 they always lie so.
 	ChannelsLast bool
 	// CaptureGraphs records the steps of attacks as CUDA graphs; see torch.SignOptions.Capture.

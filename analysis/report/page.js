@@ -230,7 +230,7 @@
   theme.addEventListener("change", () => { paintTheme(); try { localStorage.setItem("sat-theme", theme.value); } catch { /* no storage */ } });
   paintTheme();
 
-  const details = document.querySelectorAll("details:not(.scope)");
+  const details = document.querySelectorAll("details:not(.scope,.everything)");
   addEventListener("beforeprint", () => details.forEach(d => { d.dataset.was = d.open ? "1" : ""; d.open = true; }));
   addEventListener("afterprint", () => details.forEach(d => { d.open = d.dataset.was === "1"; }));
 })();

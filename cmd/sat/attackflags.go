@@ -57,8 +57,8 @@ func attackFlags(targets ...string) []cli.Flag {
 
 // channelsLast is the flag of every command that runs models.
 func channelsLast() cli.Flag {
-	return &cli.BoolFlag{Name: "channels-last", Usage: "filters and feature maps lie pixel by pixel in memory: some CPUs and GPUs compute " +
-		"convolutions so much faster in float32, with other last bits"}
+	return &cli.BoolFlag{Name: "channels-last", Usage: "filters and feature maps lie pixel by pixel in memory: some CPUs and GPUs then compute " +
+		"convolutions faster in float32, with other last bits"}
 }
 
 // modelFlags describe TorchScript files that carry no sat.json.

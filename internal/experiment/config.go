@@ -23,7 +23,7 @@ type Config struct {
 	Memory    Bytes  `toml:"memory" optional:"yes" doc:"the most that the whole program may have resident; default batch: 0"`
 	Precision string `toml:"precision" enum:"float32 bfloat16" doc:"in which models compute; images and attack arithmetic are float32"`
 	// With bfloat16 they always lie so.
-	ChannelsLast bool `toml:"channels_last" doc:"filters and feature maps lie pixel by pixel in memory: some CPUs and GPUs compute convolutions so much faster in float32 (sat bench attack --precision channels-last); results depend on it in the last bits"`
+	ChannelsLast bool `toml:"channels_last" doc:"filters and feature maps lie pixel by pixel in memory: some CPUs and GPUs then compute convolutions faster in float32 (sat bench attack --precision channels-last); results depend on it in the last bits"`
 
 	Data       Data               `toml:"data"`
 	Zoo        *Zoo               `toml:"zoo"`
