@@ -593,6 +593,25 @@ func TestWriteFailure(t *testing.T) {
 	}
 }
 
+// A trend line that leaves the plot keeps its slope.
+func TestTrendLineIsCutAlongItself(t *testing.T) {
+	for _, c := range []struct {
+		y, wantX, wantY [2]float64
+		ok              bool
+	}{
+		{y: [2]float64{1, 3}, wantX: [2]float64{0, 4}, wantY: [2]float64{1, 3}, ok: true},
+		{y: [2]float64{-2, 6}, wantX: [2]float64{1, 3}, wantY: [2]float64{0, 4}, ok: true},
+		{y: [2]float64{6, 2}, wantX: [2]float64{2, 4}, wantY: [2]float64{4, 2}, ok: true},
+		{y: [2]float64{5, 5}},
+		{y: [2]float64{-1, -3}},
+	} {
+		x, y, ok := clipped([2]float64{0, 4}, c.y, 0, 4)
+		if ok != c.ok || ok && (x != c.wantX || y != c.wantY) {
+			t.Errorf("%v: x %v, y %v, %v; want %v, %v, %v", c.y, x, y, ok, c.wantX, c.wantY, c.ok)
+		}
+	}
+}
+
 func TestViridis(t *testing.T) {
 	if viridis(0) != rgb(0x440154) || viridis(1) != rgb(0xfde725) || viridis(-3) != viridis(0) || viridis(7) != viridis(1) {
 		t.Error("wrong ends")

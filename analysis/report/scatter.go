@@ -168,8 +168,25 @@ func (a *panel) trendLine(t *analysis.Trend, percent bool) {
 	if percent {
 		scale = 100
 	}
-	first, last := 0, len(t.X)-1
-	a.line(1.4, accent, vg.Point{X: a.X(t.X[first]), Y: a.within(scale * t.Y[first])}, vg.Point{X: a.X(t.X[last]), Y: a.within(scale * t.Y[last])})
+	last := len(t.X) - 1
+	x, y, ok := clipped([2]float64{t.X[0], t.X[last]}, [2]float64{scale * t.Y[0], scale * t.Y[last]}, a.ymin, a.ymax)
+	if ok {
+		a.line(1.4, accent, vg.Point{X: a.X(x[0]), Y: a.Y(y[0])}, vg.Point{X: a.X(x[1]), Y: a.Y(y[1])})
+	}
+}
+
+// clipped cuts a segment off where it leaves the range of y, along its own direction; not ok if nothing is left of it.
+func clipped(x, y [2]float64, lo, hi float64) (_, _ [2]float64, ok bool) {
+	if max(y[0], y[1]) < lo || min(y[0], y[1]) > hi {
+		return x, y, false
+	}
+	cutX, cutY := x, y
+	for k := range y {
+		if inside := min(max(y[k], lo), hi); inside != y[k] {
+			cutX[k], cutY[k] = x[0]+(x[1]-x[0])*(inside-y[0])/(y[1]-y[0]), inside
+		}
+	}
+	return cutX, cutY, true
 }
 
 // points draws the cloud, dense places darker.
