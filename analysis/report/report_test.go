@@ -584,6 +584,31 @@ func TestWriteStopsWhenCancelled(t *testing.T) {
 	}
 }
 
+// The page of a thousand models can be sent by mail.
+func TestThousandModels(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes ten seconds")
+	}
+	counts := manyModels(1000)
+	scores, err := counts.Score(analysis.DefaultFloor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	similarity(t, dir, counts.Images, scores)
+	path, err := Write(context.Background(), dir, Options{SkipPNG: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() > 30e6 {
+		t.Errorf("report.html has %d bytes, more than 30 MB", info.Size())
+	}
+}
+
 func TestWriteFailure(t *testing.T) {
 	dir := t.TempDir()
 	invent(t, synthetic.Small(), dir)
