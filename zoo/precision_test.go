@@ -21,14 +21,7 @@ func TestPrecision(t *testing.T) {
 			rough := load(t, testdata(name), zoo.LoadOptions{Worker: w, Precision: torch.BFloat16})
 			height, width := exact.InputSize()
 			x, y := images(4, height, width), []int64{0, 9, 4, 1}
-			want, err := exact.LossGrad(t.Context(), x, y, nil, attacks.CrossEntropy)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := rough.LossGrad(t.Context(), x, y, nil, attacks.CrossEntropy)
-			if err != nil {
-				t.Fatal(err)
-			}
+			want, got := gradientOf(t, exact, x, y), gradientOf(t, rough, x, y)
 			// bfloat16 keeps 8 bits: rounding of 1/256, which a few layers add up.
 			if d := distance(got.Logits, want.Logits); !(d > 0 && d < 0.05) {
 				t.Errorf("relative distance of the logits is %g", d)
@@ -53,14 +46,7 @@ func TestChannelsLast(t *testing.T) {
 			last := load(t, testdata(name), zoo.LoadOptions{Worker: w, ChannelsLast: true})
 			height, width := usual.InputSize()
 			x, y, ids := images(4, height, width), []int64{0, 9, 4, 1}, []string{"a", "b", "c", "d"}
-			want, err := usual.LossGrad(t.Context(), x, y, nil, attacks.CrossEntropy)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := last.LossGrad(t.Context(), x, y, nil, attacks.CrossEntropy)
-			if err != nil {
-				t.Fatal(err)
-			}
+			want, got := gradientOf(t, usual, x, y), gradientOf(t, last, x, y)
 			if d := distance(got.Logits, want.Logits); !(d < 1e-5) {
 				t.Errorf("relative distance of the logits is %g", d)
 			}
@@ -88,6 +74,15 @@ func TestChannelsLast(t *testing.T) {
 			}
 		})
 	}
+}
+
+func gradientOf(t *testing.T, m *zoo.Model, x attacks.Batch, y []int64) attacks.Gradient {
+	t.Helper()
+	g, err := m.LossGrad(t.Context(), x, y, nil, attacks.CrossEntropy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
 }
 
 func minus(a, b []float32) []float32 {

@@ -3,10 +3,8 @@ package report
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"sat/internal/store"
@@ -29,12 +27,6 @@ func Write(ctx context.Context, runDir string, o Options) (path string, err erro
 	if err != nil {
 		return "", err
 	}
-	finished, fresh := r.path("figures"), r.path("figures.new")
-	// What is there is of a report that was killed.
-	if err := errors.Join(os.RemoveAll(fresh), os.MkdirAll(fresh, 0o755)); err != nil {
-		return "", fmt.Errorf("write report: %w", err)
-	}
-	defer os.RemoveAll(fresh) // not there any more after a success
 	write := func(content []byte, path string) error {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("write report: %w", err)
@@ -47,49 +39,15 @@ func Write(ctx context.Context, runDir string, o Options) (path string, err erro
 		}
 		return nil
 	}
-	figure := func(content []byte, name string) error { return write(content, filepath.Join(fresh, name)) }
 	figs, err := figures(r, o)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", runDir, err)
 	}
-	for _, f := range figs {
-		svg, err := f.SVG()
-		if err != nil {
-			return "", err
-		}
-		if err := figure(svg, f.Stem+".svg"); err != nil {
-			return "", err
-		}
-		if err := figure(f.CSV, f.Stem+".csv"); err != nil {
-			return "", err
-		}
-		if o.PDF {
-			pdf, err := f.PDF()
-			if err != nil {
-				return "", err
-			}
-			if err := figure(pdf, f.Stem+".pdf"); err != nil {
-				return "", err
-			}
-		}
-		if o.SkipPNG {
-			continue
-		}
-		png, err := f.PNG()
-		if err != nil {
-			return "", err
-		}
-		if err := figure(png, f.Stem+".png"); err != nil {
-			return "", err
-		}
-	}
-	for _, t := range tables(r) {
-		if err := figure(t.CSV, t.Stem+".csv"); err != nil {
-			return "", err
-		}
-	}
-	if err := store.ReplaceFolder(finished, fresh); err != nil {
-		return "", fmt.Errorf("write report: %w", err)
+	err = store.RemakeFolder(r.path("figures"), func(fresh string) error {
+		return writeFigures(r, figs, o, func(content []byte, name string) error { return write(content, filepath.Join(fresh, name)) })
+	})
+	if err != nil {
+		return "", err
 	}
 	text, err := markdown(r, figs)
 	if err != nil {
@@ -115,4 +73,36 @@ func Write(ctx context.Context, runDir string, o Options) (path string, err erro
 	}
 	path = r.path("report.html")
 	return path, write(html.Bytes(), path)
+}
+
+// writeFigures writes every figure in all its formats, and the tables.
+func writeFigures(r *Run, figs []*figure, o Options, write func(content []byte, name string) error) error {
+	type format struct {
+		suffix string
+		encode func() ([]byte, error)
+	}
+	for _, f := range figs {
+		formats := []format{{".svg", f.SVG}, {".csv", func() ([]byte, error) { return f.CSV, nil }}}
+		if o.PDF {
+			formats = append(formats, format{".pdf", f.PDF})
+		}
+		if !o.SkipPNG {
+			formats = append(formats, format{".png", f.PNG})
+		}
+		for _, format := range formats {
+			content, err := format.encode()
+			if err != nil {
+				return err
+			}
+			if err := write(content, f.Stem+format.suffix); err != nil {
+				return err
+			}
+		}
+	}
+	for _, t := range tables(r) {
+		if err := write(t.CSV, t.Stem+".csv"); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -29,18 +28,8 @@ type analyses struct {
 
 // analyse makes DIR/analysis anew, so that nothing is left of what another experiment file asked for, and the sweep.
 func (r *runner) analyse(ctx context.Context) error {
-	dir := filepath.Join(r.Dir, "analysis")
-	fresh := dir + ".new"
-	if err := os.RemoveAll(fresh); err != nil { // of a run that was killed
-		return err
-	}
-	if err := os.MkdirAll(fresh, 0o755); err != nil {
-		return err
-	}
-	if err := r.analyseInto(ctx, fresh); err != nil {
-		return err
-	}
-	if err := store.ReplaceFolder(dir, fresh); err != nil {
+	err := store.RemakeFolder(filepath.Join(r.Dir, "analysis"), func(fresh string) error { return r.analyseInto(ctx, fresh) })
+	if err != nil {
 		return err
 	}
 	return r.writeSweep(ctx)

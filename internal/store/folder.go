@@ -11,9 +11,25 @@ import (
 	"sat/internal/store/internal/vfs"
 )
 
-// ReplaceFolder makes the folder fresh, beside dir, be dir, and removes what dir was. Where the file system can exchange two
-// folders in one step, there is always one of them at dir; elsewhere a kill in the middle leaves none.
-func ReplaceFolder(dir, fresh string) error {
+// RemakeFolder makes dir hold what fill writes into an empty folder, and nothing of what it held. If fill fails, dir stays as it
+// is. Where the file system can exchange two folders in one step, there is always one of them at dir; elsewhere a kill in the
+// middle leaves none.
+func RemakeFolder(dir string, fill func(fresh string) error) error {
+	fresh := dir + ".new"
+	if err := os.RemoveAll(fresh); err != nil { // of a process that was killed
+		return WriteError(dir, err)
+	}
+	if err := os.MkdirAll(fresh, 0o755); err != nil {
+		return WriteError(dir, err)
+	}
+	defer os.RemoveAll(fresh) // not there any more after a success
+	if err := fill(fresh); err != nil {
+		return err
+	}
+	return replaceFolder(dir, fresh)
+}
+
+func replaceFolder(dir, fresh string) error {
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		return WriteError(dir, unix.ENOTDIR)
 	}

@@ -38,7 +38,7 @@ const (
 const Format = 2
 
 func (t *session) checkpoint() Checkpoint {
-	return Checkpoint{Dir: t.Dir, State: stateExtra, Key: t.key, Whose: "recipe, seed, network or set of images"}
+	return Checkpoint{Dir: t.Dir, State: stateExtra, Second: averageExtra, Key: t.key, Whose: "recipe, seed, network or set of images"}
 }
 
 // savedCheckpoint is the checkpoint's path, "" when there is none.
@@ -53,41 +53,63 @@ func (t *session) savedCheckpoint() string {
 type Checkpoint struct {
 	Dir   string
 	State string // name of the extra file that holds the state in JSON, with the key of the training as "key"
-	Key   string // of the training that asks
-	Whose string // for the error: what else a checkpoint of another key may belong to
+	// Second names the extra file of the tensors of a second network, in the network's order.
+	Second string
+	Key    string // of the training that asks
+	Whose  string // for the error: what else a checkpoint of another key may belong to
+}
+
+// Saved is what a checkpoint holds beside the state.
+type Saved struct {
+	Module    *torch.Module
+	Optimizer []byte // see torch.Optimizer.State
+	Second    []byte // see TensorBytes; nil without a second network
 }
 
 // Path is the file.
 func (c Checkpoint) Path() string { return filepath.Join(c.Dir, CheckpointFile) }
 
-// Open reads network, state and the extra files of these names. Without a checkpoint the network is nil.
-func (c Checkpoint) Open(device torch.Device, state any, extra ...string) (*torch.Module, map[string][]byte, error) {
+// Open reads the checkpoint and its state; nil if there is none.
+func (c Checkpoint) Open(device torch.Device, state any) (*Saved, error) {
 	if _, err := os.Stat(c.Path()); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
+		return nil, nil
 	}
-	module, files, err := torch.LoadModule(c.Path(), device, append(extra, c.State)...)
+	module, files, err := torch.LoadModule(c.Path(), device, c.State, optimizerExtra, c.Second)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var owner struct {
 		Key string `json:"key"`
 	}
 	if err := errors.Join(json.Unmarshal(files[c.State], state), json.Unmarshal(files[c.State], &owner)); err != nil {
 		module.Close()
-		return nil, nil, c.Wrap(err)
+		return nil, c.Wrap(err)
 	}
 	if owner.Key != c.Key {
 		module.Close()
-		return nil, nil, c.Wrap(fmt.Errorf("it belongs to another %s; remove it to start over", c.Whose))
+		return nil, c.Wrap(fmt.Errorf("it belongs to another %s; remove it to start over", c.Whose))
 	}
-	return module, files, nil
+	return &Saved{module, files[optimizerExtra], files[c.Second]}, nil
 }
 
-// Save writes a checkpoint; the one before stays until the new one is complete.
-func (c Checkpoint) Save(module *torch.Module, state any, extra map[string][]byte) error {
-	var err error
+// Save writes a checkpoint; the one before stays until the new one is complete. There may be no second network.
+func (c Checkpoint) Save(s *torch.Scope, module *torch.Module, optimizer *torch.Optimizer, second *torch.Module, state any) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("save checkpoint: %w", err)
+		}
+	}()
+	extra := map[string][]byte{}
+	if extra[optimizerExtra], err = optimizer.State(); err != nil {
+		return err
+	}
 	if extra[c.State], err = json.Marshal(state); err != nil {
 		return err
+	}
+	if second != nil {
+		if extra[c.Second], err = TensorBytes(s, second); err != nil {
+			return err
+		}
 	}
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return err
@@ -127,12 +149,11 @@ func (j Job) key() (string, error) {
 
 // load fills the session from the checkpoint or, without one, from the network file and the seed.
 func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
-	saved := t.checkpoint()
-	var files map[string][]byte
-	if t.module, files, err = saved.Open(t.Device, &t.state, optimizerExtra, averageExtra); err != nil {
+	saved, err := t.checkpoint().Open(t.Device, &t.state)
+	if err != nil {
 		return err
 	}
-	if t.module == nil {
+	if saved == nil {
 		t.state.Key = t.key
 		if t.module, _, err = zoo.OpenModule(ctx, s, t.Module, t.Device); err != nil {
 			return err
@@ -144,7 +165,7 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 			return err
 		}
 	} else {
-		t.resumed, t.saved = true, true
+		t.module, t.resumed, t.saved = saved.Module, true, true
 	}
 	if err := t.module.SetRequiresGrad(true); err != nil {
 		return err
@@ -153,8 +174,8 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 		return err
 	}
 	if t.resumed {
-		if err := t.optimizer.SetState(files[optimizerExtra]); err != nil {
-			return saved.Wrap(err)
+		if err := t.optimizer.SetState(saved.Optimizer); err != nil {
+			return t.checkpoint().Wrap(err)
 		}
 	}
 	if t.Recipe.EMA > 0 {
@@ -162,8 +183,8 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 			return err
 		}
 		if t.resumed {
-			if err := SetTensorBytes(s, t.average, files[averageExtra]); err != nil {
-				return saved.Wrap(fmt.Errorf("averaged weights: %w", err))
+			if err := SetTensorBytes(s, t.average, saved.Second); err != nil {
+				return t.checkpoint().Wrap(fmt.Errorf("averaged weights: %w", err))
 			}
 		}
 	}
@@ -235,22 +256,8 @@ func SetTensorBytes(s *torch.Scope, m *torch.Module, data []byte) error {
 }
 
 // save writes the checkpoint.
-func (t *session) save(s *torch.Scope) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("save checkpoint: %w", err)
-		}
-	}()
-	extra := map[string][]byte{}
-	if extra[optimizerExtra], err = t.optimizer.State(); err != nil {
-		return err
-	}
-	if t.average != nil {
-		if extra[averageExtra], err = TensorBytes(s, t.average); err != nil {
-			return err
-		}
-	}
-	if err := t.checkpoint().Save(t.module, t.state, extra); err != nil {
+func (t *session) save(s *torch.Scope) error {
+	if err := t.checkpoint().Save(s, t.module, t.optimizer, t.average, t.state); err != nil {
 		return err
 	}
 	t.saved = true

@@ -25,16 +25,15 @@ const CurveFile = "pretrain.csv"
 
 // Extra files of a checkpoint, which is a file of the kind of Job.Module otherwise.
 const (
-	stateExtra     = "pretrain.json"
-	optimizerExtra = "optimizer.bin"
-	targetExtra    = "target.bin" // the tensors of the target network, in the network's order
+	stateExtra  = "pretrain.json"
+	targetExtra = "target.bin" // the tensors of the target network, in the network's order
 )
 
 // Format changes with every change of what a pre-training computes or a checkpoint of one holds; see train.Format.
 const Format = 1
 
 func (t *session) checkpoint() train.Checkpoint {
-	return train.Checkpoint{Dir: t.Dir, State: stateExtra, Key: t.key, Whose: "recipe, seed, network, method or set of images"}
+	return train.Checkpoint{Dir: t.Dir, State: stateExtra, Second: targetExtra, Key: t.key, Whose: "recipe, seed, network, method or set of images"}
 }
 
 // identity names what determines a pre-training. A checkpoint continues only one of the same.
@@ -59,11 +58,11 @@ func (j Job) identity() (string, error) {
 
 // load fills the session from the checkpoint or, without one, from the network file and the seed.
 func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
-	var files map[string][]byte
-	if t.module, files, err = t.checkpoint().Open(t.Device, &t.state, optimizerExtra, targetExtra); err != nil {
+	saved, err := t.checkpoint().Open(t.Device, &t.state)
+	if err != nil {
 		return err
 	}
-	if t.module == nil {
+	if saved == nil {
 		t.state.Key = t.key
 		if t.module, _, err = zoo.OpenPretraining(ctx, s, t.Module, t.Device); err != nil {
 			return err
@@ -75,7 +74,7 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 			return err
 		}
 	} else {
-		t.resumed, t.saved = true, true
+		t.module, t.resumed, t.saved = saved.Module, true, true
 	}
 	if err := t.module.SetTraining(true); err != nil {
 		return err
@@ -86,7 +85,7 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 			return err
 		}
 		if t.resumed {
-			if err := train.SetTensorBytes(s, t.target, files[targetExtra]); err != nil {
+			if err := train.SetTensorBytes(s, t.target, saved.Second); err != nil {
 				return t.checkpoint().Wrap(fmt.Errorf("target network: %w", err))
 			}
 		}
@@ -101,7 +100,7 @@ func (t *session) load(ctx context.Context, s *torch.Scope) (err error) {
 		return err
 	}
 	if t.resumed {
-		if err := t.optimizer.SetState(files[optimizerExtra]); err != nil {
+		if err := t.optimizer.SetState(saved.Optimizer); err != nil {
 			return t.checkpoint().Wrap(err)
 		}
 	}
@@ -122,22 +121,8 @@ func (t *session) frozen() (names []string) {
 }
 
 // save writes the checkpoint.
-func (t *session) save(s *torch.Scope) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("save checkpoint: %w", err)
-		}
-	}()
-	extra := map[string][]byte{}
-	if extra[optimizerExtra], err = t.optimizer.State(); err != nil {
-		return err
-	}
-	if t.target != nil {
-		if extra[targetExtra], err = train.TensorBytes(s, t.target); err != nil {
-			return err
-		}
-	}
-	if err := t.checkpoint().Save(t.module, t.state, extra); err != nil {
+func (t *session) save(s *torch.Scope) error {
+	if err := t.checkpoint().Save(s, t.module, t.optimizer, t.target, t.state); err != nil {
 		return err
 	}
 	t.saved = true
