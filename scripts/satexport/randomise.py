@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from sklearn.datasets import load_sample_images
 
 from . import check, fill
 
@@ -28,6 +27,7 @@ class DegenerateError(Exception):
 
 def images(channels, height, width):
     """Four images in [0,1]: of each of the two photographs that scikit-learn ships, the middle and a detail."""
+    from sklearn.datasets import load_sample_images  # only these need it, and it takes long to import
     out = []
     for photograph in load_sample_images().images:
         picture = Image.fromarray(photograph)
