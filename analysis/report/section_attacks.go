@@ -49,7 +49,7 @@ func readAttacks(r *Run) (*content, error) {
 	}
 	if table != nil {
 		c.blocks = append(c.blocks, block{Heading: "All attacks side by side"}, block{Table: table},
-			block{Note: "White box: mean share of correct images that an attack fools on the model itself. r: correlation of SAT over pairs with the main attack's. " +
+			block{Note: "White box: mean share of correct images that an attack fools on the model itself. Main: mean SAT of the same pairs by the main attack. r: correlation of SAT over pairs with the main attack's. " +
 				"Survivors: images, over all models, that withstand and stay clean; a dash where none do."})
 	}
 	if c.blocks == nil {
@@ -109,7 +109,7 @@ func (r *Run) attackSettings() (*dataTable, error) {
 		return nil, err
 	}
 	out := &dataTable{Stem: "attacks", CSV: csv, Label: "The same models by different attacks",
-		Columns: columns("Setting", "Attack", "Epsilon", "#Step", "#Steps", "#White box, %", "#Mean SAT", "#Median SAT", "#r", "#Survivors")}
+		Columns: columns("Setting", "Attack", "Epsilon", "#Step", "#Steps", "#White box, %", "#Pairs", "#Mean SAT", "#Median SAT", "#r", "#Survivors")}
 	for _, row := range t.rows {
 		var v [6]float64
 		for i, name := range []string{"white_box", "mean_sat", "median_sat", "r", "ci_lo", "ci_hi"} {
@@ -129,8 +129,16 @@ func (r *Run) attackSettings() (*dataTable, error) {
 		if v[3] == v[3] {
 			r = short(v[3]) + intervalText(Interval{v[4], v[5]})
 		}
-		out.Rows = append(out.Rows, cells(row.text("setting"), row.text("method"), dashed(row.text("epsilon")), dashed(step), dashed(row.text("steps")),
-			short(v[0]), short(v[1]), short(v[2]), r, dashed(row.text("survivors"))))
+		cell := cells(row.text("setting"), row.text("method"), dashed(row.text("epsilon")), dashed(step), dashed(row.text("steps")),
+			short(v[0]), row.text("pairs"), short(v[1]), short(v[2]), r, dashed(row.text("survivors")))
+		if row.text("setting") != "main" && t.has("mean_sat_main") {
+			main, err := row.number("mean_sat_main")
+			if err != nil {
+				return nil, err
+			}
+			cell[7].Small = "main: " + short(main)
+		}
+		out.Rows = append(out.Rows, cell)
 	}
 	return out, nil
 }

@@ -194,8 +194,13 @@ func (d *decoder) checkAblations(c *Config) {
 				d.atKey(named, `give one of them another name = "..."`, "two ablations are called %q", a.Name)
 			}
 		}
-		if d.given[join(path, "sources")] && len(a.Sources) == 0 {
-			d.atValue(join(path, "sources"), "name at least one model, or leave the key out", "ablation.sources is empty")
+		for key, list := range map[string][]string{"models": a.Models, "sources": a.Sources} {
+			if d.given[join(path, key)] && len(list) == 0 {
+				d.atValue(join(path, key), "name at least one model, or leave the key out", "ablation.%s is empty", key)
+			}
+		}
+		if a.Models != nil && a.Sources != nil {
+			d.atKey(join(path, "sources"), "leave one of them out", "the ablation has both models and sources")
 		}
 	}
 }

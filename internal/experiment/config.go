@@ -201,7 +201,8 @@ type Sweep struct {
 // Ablation repeats the comparison with another attack and sets its scores beside those of the main one.
 type Ablation struct {
 	Name    string   `toml:"name" doc:"of its results; default: the method"`
-	Sources []string `toml:"sources" optional:"yes" doc:"models that are attacked, scored by their images alone; default: all, scored both ways"`
+	Models  []string `toml:"models" optional:"yes" doc:"models that are compared, scored both ways; default: all"`
+	Sources []string `toml:"sources" optional:"yes" doc:"in place of models: those that are attacked, scored by their images alone on all others"`
 	Attack  Attack   `toml:"attack" doc:"what it leaves out is as in [attack] if the method is the same; with another, radius and seed are"`
 }
 

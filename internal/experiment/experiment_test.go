@@ -235,6 +235,8 @@ func TestProblem(t *testing.T) {
 		"ablation of a new method":   {minimal + "[[ablation]]\nattack={method=\"autoatack\"}", 8, `did you mean "autoattack"?`},
 		"ablation twice":             {minimal + "[[ablation]]\nattack={steps=1}\n[[ablation]]\nattack={steps=2}", 10, "two ablations"},
 		"ablation of nothing":        {minimal + "[[ablation]]\nsources=[]\nattack={steps=1}", 8, "sources is empty"},
+		"ablation of no models":      {minimal + "[[ablation]]\nmodels=[]\nattack={steps=1}", 8, "models is empty"},
+		"ablation of two kinds":      {minimal + "[[ablation]]\nmodels=[\"a\"]\nsources=[\"a\"]\nattack={steps=1}", 9, "both models and sources"},
 		"ablation in L2":             {minimal + "[[ablation]]\nattack={method=\"pgd-l2\"}", 8, "give the radius"},
 		"ablation of a square step":  {minimal + "[[ablation]]\nattack={method=\"square\", step_size=1}", 8, "means nothing with method square"},
 		"sweep twice the same":       {minimal + "[sweep]\nepsilon=[\"8/255\",\"16/510\"]", 8, "twice"},

@@ -17,7 +17,8 @@ import (
 // Ablation is the same comparison with another attack, set beside the main one.
 type Ablation struct {
 	Name    string   // of its folder and columns
-	Sources []string // models or groups that are attacked, and scored one-sidedly; nil: all, two-sided
+	Models  []string // models or groups that are compared, two-sided; nil: all
+	Sources []string // in place of Models: models or groups that are attacked, and scored one-sidedly
 	Attack  Attack
 }
 
@@ -25,6 +26,7 @@ type Ablation struct {
 type setting struct {
 	folder  string // of its scores, below the run's; "" for the main attack
 	attack  Attack
+	models  []string // as of Ablation
 	sources []string // as of Ablation
 	// ordinary leaves out the models trained on adversarial images: other attacks and radii are compared on the others, and
 	// an attack that goes on until it succeeds would spend most of its time on these.
@@ -32,11 +34,21 @@ type setting struct {
 }
 
 // shown reports whether m is shown the images.
-func (s setting) shown(m *member) bool { return !s.ordinary || !m.hardened() }
+func (s setting) shown(m *member) bool {
+	return (s.models == nil || named(s.models, &m.Member)) && !(s.ordinary && m.hardened())
+}
 
 // attacked reports whether there are images made on m.
 func (s setting) attacked(m *member) bool {
-	return s.sources == nil && s.shown(m) || slices.Contains(s.sources, m.Name) || slices.Contains(s.sources, m.Group)
+	if s.sources != nil {
+		return named(s.sources, &m.Member)
+	}
+	return s.shown(m)
+}
+
+// named reports whether a list of models and groups names m.
+func named(list []string, m *Member) bool {
+	return slices.Contains(list, m.Name) || slices.Contains(list, m.Group)
 }
 
 // settings lists the main attack, those of the sweep and those of the ablations, without repetition.
@@ -49,7 +61,7 @@ func (r *runner) settings() []setting {
 	}
 	for _, a := range r.Ablation {
 		if r.settingOf(all, a) == nil {
-			all = append(all, setting{filepath.Join("ablation", a.Name), a.Attack, a.Sources, a.Sources == nil})
+			all = append(all, setting{filepath.Join("ablation", a.Name), a.Attack, a.Models, a.Sources, a.Sources == nil})
 		}
 	}
 	return all
@@ -59,16 +71,28 @@ func (r *runner) settings() []setting {
 func (r *runner) settingOf(all []setting, a Ablation) *setting {
 	for i, s := range all {
 		serves := s.sources == nil && !(s.ordinary && slices.ContainsFunc(a.Sources, r.isHardened))
-		if s.attack.Attacker == a.Attack.Attacker && (serves || slices.Equal(s.sources, a.Sources)) {
+		if s.models != nil {
+			serves = slices.Equal(s.models, a.Models)
+		} else if s.sources != nil {
+			serves = slices.Equal(s.sources, a.Sources)
+		}
+		if s.attack.Attacker == a.Attack.Attacker && serves {
 			return &all[i]
 		}
 	}
 	return nil
 }
 
+// compared are the models whose pairs a two-sided ablation is about.
+func (a Ablation) compared() func(*member) bool {
+	return setting{models: a.Models, ordinary: true}.shown
+}
+
 // outcome finds what was measured under a setting.
 func (m *measurements) outcome(s setting) (settingOutcome, bool) {
-	i := slices.IndexFunc(m.Settings, func(o settingOutcome) bool { return o.Attack == s.attack && slices.Equal(o.Sources, s.sources) })
+	i := slices.IndexFunc(m.Settings, func(o settingOutcome) bool {
+		return o.Attack == s.attack && slices.Equal(o.Models, s.models) && slices.Equal(o.Sources, s.sources)
+	})
 	if i < 0 {
 		return settingOutcome{}, false
 	}
@@ -194,14 +218,18 @@ func (r *runner) writeAblations(dir string) error {
 	if len(r.Ablation) == 0 {
 		return nil
 	}
-	main := r.ordinarily(r.measured[""])
-	rows := [][]string{r.settingRow("main", main, correlated{}, main.survivors)}
+	main := r.among(r.measured[""], ordinary)
+	rows := [][]string{r.settingRow("main", main, main, correlated{})}
 	for _, a := range r.Ablation {
 		m := r.measured[r.settingOf(r.settings(), a).folder]
 		var file ablationFile
 		var err error
 		if a.Sources == nil {
-			file, err = r.writeTwoSided(dir, a, main, m)
+			same := r.among(main, a.compared())
+			m = r.among(m, a.compared())
+			if file, err = r.writeTwoSided(dir, a, same, m); err == nil {
+				rows = append(rows, r.settingRow(a.Name, m, same, file.correlated))
+			}
 		} else {
 			file, err = r.writeOneSided(dir, a, r.measured[""], m)
 		}
@@ -211,18 +239,15 @@ func (r *runner) writeAblations(dir string) error {
 		if err := store.WriteJSON(filepath.Join(dir, ablationStem(a.Name)+".json"), file); err != nil {
 			return err
 		}
-		if a.Sources == nil {
-			rows = append(rows, r.settingRow(a.Name, m, file.correlated, m.survivors))
-		}
 	}
-	header := []string{"setting", "method", "epsilon", "step_size", "steps", "white_box", "pairs", "mean_sat", "median_sat", "floored",
-		"r", "ci_lo", "ci_hi", "survivors"}
+	header := []string{"setting", "method", "epsilon", "step_size", "steps", "white_box", "pairs", "mean_sat", "mean_sat_main", "median_sat",
+		"floored", "r", "ci_lo", "ci_hi", "survivors"}
 	return studies.WriteTable(filepath.Join(dir, "attacks.csv"), nil, header, rows)
 }
 
-// settingRow is one line of attacks.csv: white_box is the mean success on the attacked model itself, in percent; r the
-// correlation of SAT over pairs with the main attack's.
-func (r *runner) settingRow(name string, m *measured, c correlated, s *survivors) []string {
+// settingRow is one line of attacks.csv: white_box is the mean success on the attacked model itself, in percent; main is
+// measured by the main attack on the same models; r is the correlation of SAT over pairs with the main attack's.
+func (r *runner) settingRow(name string, m, main *measured, c correlated) []string {
 	number := analysis.FormatFloat
 	optional := func(v *float64) string {
 		if v == nil {
@@ -238,9 +263,9 @@ func (r *runner) settingRow(name string, m *measured, c correlated, s *survivors
 		}
 	}
 	left := ""
-	if s != nil {
+	if m.survivors != nil {
 		total := 0
-		for _, n := range s.byModel {
+		for _, n := range m.survivors.byModel {
 			total += n
 		}
 		left = strconv.Itoa(total)
@@ -257,7 +282,7 @@ func (r *runner) settingRow(name string, m *measured, c correlated, s *survivors
 	}
 	sum := m.scores.Summary()
 	return []string{name, m.attack.Method, m.attack.Epsilon, text("step_size"), text("steps"), number(white / float64(models)),
-		strconv.Itoa(sum.Pairs), number(sum.Mean), number(sum.Median), strconv.Itoa(sum.Floored), optional(c.R), optional(c.CILo),
+		strconv.Itoa(sum.Pairs), number(sum.Mean), number(main.scores.Summary().Mean), number(sum.Median), strconv.Itoa(sum.Floored), optional(c.R), optional(c.CILo),
 		optional(c.CIHi), left}
 }
 

@@ -24,7 +24,7 @@ func csvRows(t *testing.T, path string) [][]string {
 }
 
 // TestAblations: another attack on all models is scored both ways and correlated; one on some models is scored by their
-// images alone, against the main attack scored alike; nothing is computed twice, and an ablation that equals the main
+// images alone, against the main attack scored alike, or both ways among themselves; nothing is computed twice, and an ablation that equals the main
 // attack costs nothing.
 func TestAblations(t *testing.T) {
 	spec := comparison(t, 30, "a", "h", "dd")
@@ -39,13 +39,14 @@ func TestAblations(t *testing.T) {
 		{Name: "square", Attack: Attack{"square", "0.15", square}},
 		{Name: "again", Attack: spec.Attack},
 		{Name: "small", Sources: []string{"h"}, Attack: Attack{"pgd", "0.15", small}},
+		{Name: "few", Models: []string{"a", "h"}, Attack: Attack{"pgd", "0.15", small}},
 	}
 	_, err := Run(t.Context(), spec, Options{Until: StageAnalysis, Progress: silent()})
 	must(t, err)
 	attacked, err := filepath.Glob(filepath.Join(spec.Dir, "units", "attack", "*.adv"))
 	must(t, err)
-	if len(attacked) != 3+3+1 {
-		t.Errorf("%d attacks; three models by two attacks and one by another", len(attacked))
+	if len(attacked) != 3+3+2 {
+		t.Errorf("%d attacks; three models by two attacks and two, one of them for two ablations, by another", len(attacked))
 	}
 	in := func(name string) string { return filepath.Join(spec.Dir, "analysis", name) }
 
@@ -99,8 +100,14 @@ func TestAblations(t *testing.T) {
 		}
 	}
 
+	// Some models both ways: the one image set of h serves here too.
+	few := csvRows(t, in("ablation_few.csv"))
+	if len(few) != 2 || few[1][0] != "a|h" || few[1][1] != rows[1][1] {
+		t.Errorf("pairs of two models %v", few)
+	}
+
 	table := csvRows(t, in("attacks.csv"))
-	if len(table) != 4 || table[1][0] != "main" || table[2][0] != "square" || table[3][0] != "again" || table[2][13] == "" || table[1][13] != "" {
+	if len(table) != 5 || table[1][0] != "main" || table[2][8] != table[1][7] || table[2][0] != "square" || table[3][0] != "again" || table[2][14] == "" || table[1][14] != "" {
 		t.Errorf("settings %v", table)
 	}
 	fresh := computed(t, spec, func() {

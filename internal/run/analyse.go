@@ -43,13 +43,13 @@ func (r *runner) analyseInto(ctx context.Context, dir string) error {
 	for i, m := range r.members {
 		a.groups[i] = m.Group
 	}
-	ordinary, groups := r.ordinary(main.scores)
-	test, err := compareGroups(ctx, ordinary, groups, r.Seed)
+	usual, groups := r.scoresAmong(main.scores, ordinary)
+	test, err := compareGroups(ctx, usual, groups, r.Seed)
 	if err != nil {
 		return err
 	}
 	if test != nil {
-		if err := writeGroups(ctx, filepath.Join(a.Dir, "groups.json"), ordinary, groups, test, r.Seed); err != nil {
+		if err := writeGroups(ctx, filepath.Join(a.Dir, "groups.json"), usual, groups, test, r.Seed); err != nil {
 			return err
 		}
 	}

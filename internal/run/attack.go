@@ -42,7 +42,7 @@ func (r *runner) attackUnit(a Attack, m *member, shard [2]int) (store.Unit, erro
 // attack makes the adversarial images of every model, once, for every setting.
 func (r *runner) attack(ctx context.Context) error {
 	var tasks []task
-	skipped := 0.0
+	skipped, planned := 0.0, map[store.Key]bool{}
 	for _, s := range r.settings() {
 		a := s.attack
 		for _, m := range r.members {
@@ -54,6 +54,10 @@ func (r *runner) attack(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
+				if planned[unit.Key] { // for another setting
+					continue
+				}
+				planned[unit.Key] = true
 				passes := float64(shard[1]-shard[0]) * a.passes()
 				done, err := r.finished(unit)
 				if err != nil {

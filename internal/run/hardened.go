@@ -24,48 +24,57 @@ func (r *runner) isHardened(name string) bool {
 	return slices.ContainsFunc(r.members, func(m *member) bool { return m.Name == name && m.hardened() })
 }
 
-// ordinary returns the scores without the models trained on adversarial images, for questions about architecture and seed and
-// about the strength of the attack, and the group of each model that is left.
-func (r *runner) ordinary(s *analysis.Scores) (*analysis.Scores, []string) {
-	out := &analysis.Scores{Images: s.Images, Floor: s.Floor}
-	var groups []string
+// ordinary reports whether the member is trained as usual: questions about architecture and seed and about the strength of
+// the attack are asked of these.
+func ordinary(m *member) bool { return !m.hardened() }
+
+// kept lists the names of the members that keep names, and the architecture of each.
+func (r *runner) kept(keep func(*member) bool) (names, architectures []string) {
 	for _, m := range r.members {
-		if !m.hardened() {
-			out.Models, groups = append(out.Models, m.Name), append(groups, m.architecture())
+		if keep(m) {
+			names, architectures = append(names, m.Name), append(architectures, m.architecture())
 		}
 	}
-	kept := func(name string) bool { return slices.Contains(out.Models, name) }
+	return names, architectures
+}
+
+// scoresAmong returns the scores of the models that keep names, and the architecture of each.
+func (r *runner) scoresAmong(s *analysis.Scores, keep func(*member) bool) (*analysis.Scores, []string) {
+	names, architectures := r.kept(keep)
+	out := &analysis.Scores{Images: s.Images, Floor: s.Floor, Models: names}
+	has := func(name string) bool { return slices.Contains(names, name) }
 	for _, p := range s.Pairs {
-		if kept(p.A) && kept(p.B) {
+		if has(p.A) && has(p.B) {
 			out.Pairs = append(out.Pairs, p)
 		}
 	}
 	for _, d := range s.Directed {
-		if kept(d.Source) && kept(d.Target) {
+		if has(d.Source) && has(d.Target) {
 			out.Directed = append(out.Directed, d)
 		}
 	}
 	for _, c := range s.Self {
-		if kept(c.Model) {
+		if has(c.Model) {
 			out.Self = append(out.Self, c)
 		}
 	}
-	return out, groups
+	return out, architectures
 }
 
-// ordinaryTables is ordinary for bits.
-func (r *runner) ordinaryTables(t *analysis.Tables) *analysis.Tables {
+// tablesAmong is scoresAmong for bits.
+func (r *runner) tablesAmong(t *analysis.Tables, keep func(*member) bool) *analysis.Tables {
+	names, _ := r.kept(keep)
 	out := &analysis.Tables{Images: t.Images}
-	var kept []int
+	var at []int
 	for i, name := range t.Models {
-		if !r.isHardened(name) {
-			kept = append(kept, i)
+		if slices.Contains(names, name) {
+			at = append(at, i)
 		}
 	}
-	for _, i := range kept {
+	for _, i := range at {
 		out.Models, out.Correct = append(out.Models, t.Models[i]), append(out.Correct, t.Correct[i])
-		wrong := make([]analysis.Bits, len(kept))
-		for k, j := range kept {
+		wrong := make([]analysis.Bits, len(at))
+		for k, j := range at {
 			wrong[k] = t.Wrong[i][j]
 		}
 		out.Wrong = append(out.Wrong, wrong)
@@ -73,12 +82,13 @@ func (r *runner) ordinaryTables(t *analysis.Tables) *analysis.Tables {
 	return out
 }
 
-// ordinarily is ordinary for all that is known of a setting but its bits.
-func (r *runner) ordinarily(m *measured) *measured {
+// among is scoresAmong for all that is known of a setting.
+func (r *runner) among(m *measured, keep func(*member) bool) *measured {
 	out := *m
-	out.scores, _ = r.ordinary(m.scores)
+	out.scores, _ = r.scoresAmong(m.scores, keep)
+	out.tables = r.tablesAmong(m.tables, keep)
 	if m.survivors != nil {
-		left := survivorsOf(r.ordinaryTables(m.tables), out.scores.Pairs)
+		left := survivorsOf(out.tables, out.scores.Pairs)
 		out.survivors = &left
 	}
 	return &out

@@ -30,7 +30,7 @@ func TestHardenedMembersAreNotCompared(t *testing.T) {
 			}
 		}
 	}
-	got, groups := r.ordinary(s)
+	got, groups := r.scoresAmong(s, ordinary)
 	if !slices.Equal(got.Models, []string{"a-s0", "a-s1", "b"}) || !slices.Equal(groups, []string{"a", "a", "b"}) {
 		t.Errorf("models %q in groups %q", got.Models, groups)
 	}
@@ -63,15 +63,22 @@ func TestAblationWithHardenedMember(t *testing.T) {
 		r.members = append(r.members, &member{Member: m})
 	}
 	square := attackOfMethod(t, "square")
-	r.Ablation = []Ablation{{Name: "square", Attack: square}, {Name: "onhard", Attack: square, Sources: []string{"hard"}}}
+	// The third is about some models only, and another does for it; of the fourth they have images of their own.
+	few, gradients := []string{"a", "hard", "c"}, attackOfMethod(t, "apgd-ce")
+	r.Ablation = []Ablation{{Name: "square", Attack: square}, {Name: "onhard", Attack: square, Sources: []string{"hard"}},
+		{Name: "few", Attack: square, Models: few}, {Name: "own", Attack: gradients, Models: few}}
 	all := r.settings()
-	if len(all) != 3 || r.settingOf(all, r.Ablation[0]) != &all[1] || r.settingOf(all, r.Ablation[1]) != &all[2] {
+	if len(all) != 4 || r.settingOf(all, r.Ablation[0]) != &all[1] || r.settingOf(all, r.Ablation[1]) != &all[2] ||
+		r.settingOf(all, r.Ablation[2]) != &all[1] || r.settingOf(all, r.Ablation[3]) != &all[3] {
 		t.Fatalf("settings %+v", all)
 	}
 	for _, m := range r.members {
 		hard := m.Name == "hard"
 		if !all[0].attacked(m) || all[1].attacked(m) == hard || all[1].shown(m) == hard || all[2].attacked(m) != hard || !all[2].shown(m) {
 			t.Errorf("%s takes part in %v, %v and %v", m.Name, all[0].attacked(m), all[1].attacked(m), all[2].attacked(m))
+		}
+		if among := m.Name == "a" || m.Name == "c"; all[3].attacked(m) != among || all[3].shown(m) != among {
+			t.Errorf("%s: attacked %v and shown %v of an ablation of %q", m.Name, all[3].attacked(m), all[3].shown(m), few)
 		}
 	}
 
@@ -107,19 +114,26 @@ func TestAblationWithHardenedMember(t *testing.T) {
 	r.measured[""] = measure(names, 1)
 	r.measured[all[1].folder] = measure([]string{"a", "b", "c"}, 2)
 	r.measured[all[2].folder] = &measured{attack: square, tables: tables(names, 3)}
+	r.measured[all[3].folder] = measure([]string{"a", "c"}, 4)
 	must(t, r.writeAblations(filepath.Join(r.Dir, "analysis")))
 
 	rows := csvRows(t, filepath.Join(r.Dir, "analysis", "ablation_square.csv"))
 	if len(rows) != 4 {
 		t.Fatalf("%q", rows)
 	}
+	sat := func(pair [2]string, factor int) string {
+		n := fooledBetween(pair[0], pair[1], factor) + fooledBetween(pair[1], pair[0], factor)
+		return analysis.FormatFloat(math.Log(100 * float64(n) / 20))
+	}
 	for i, pair := range [][2]string{{"a", "b"}, {"a", "c"}, {"b", "c"}} {
-		sat := func(factor int) string {
-			n := fooledBetween(pair[0], pair[1], factor) + fooledBetween(pair[1], pair[0], factor)
-			return analysis.FormatFloat(math.Log(100 * float64(n) / 20))
+		if row := rows[i+1]; row[0] != pair[0]+"|"+pair[1] || row[1] != sat(pair, 1) || row[2] != sat(pair, 2) {
+			t.Errorf("pair %q: %q, want %s and %s", pair, row, sat(pair, 1), sat(pair, 2))
 		}
-		if row := rows[i+1]; row[0] != pair[0]+"|"+pair[1] || row[1] != sat(1) || row[2] != sat(2) {
-			t.Errorf("pair %q: %q, want %s and %s", pair, row, sat(1), sat(2))
+	}
+	for name, factor := range map[string]int{"few": 2, "own": 4} {
+		rows := csvRows(t, filepath.Join(r.Dir, "analysis", "ablation_"+name+".csv"))
+		if pair := [2]string{"a", "c"}; len(rows) != 2 || rows[1][0] != "a|c" || rows[1][1] != sat(pair, 1) || rows[1][2] != sat(pair, factor) {
+			t.Errorf("%s: %q, want a|c alone, %s and %s", name, rows, sat(pair, 1), sat(pair, factor))
 		}
 	}
 	rows = csvRows(t, filepath.Join(r.Dir, "analysis", "ablation_onhard.csv"))
@@ -132,8 +146,9 @@ func TestAblationWithHardenedMember(t *testing.T) {
 			t.Errorf("target %s: %q, want %s", target, row, one)
 		}
 	}
-	if table := csvRows(t, filepath.Join(r.Dir, "analysis", "attacks.csv")); len(table) != 3 || table[1][6] != "3" || table[2][6] != "3" {
-		t.Errorf("settings of %q: want three pairs each", table)
+	if table := csvRows(t, filepath.Join(r.Dir, "analysis", "attacks.csv")); len(table) != 5 || table[1][6] != "3" || table[2][6] != "3" ||
+		table[3][6] != "1" || table[4][6] != "1" {
+		t.Errorf("settings of %q: want three pairs each, and one", table)
 	}
 }
 

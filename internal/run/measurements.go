@@ -36,7 +36,8 @@ type cleanOutcome struct {
 // settingOutcome holds the outcomes under one attack.
 type settingOutcome struct {
 	Attack   Attack            `json:"attack"`
-	Sources  []string          `json:"sources,omitempty"` // the models that were attacked; all if absent
+	Models   []string          `json:"models,omitempty"`  // the models that were attacked and shown the images; all if absent
+	Sources  []string          `json:"sources,omitempty"` // the models that were attacked; as Models if absent
 	Transfer []transferOutcome `json:"transfer"`          // every ordered pair of models, also a model with itself
 	// Attacks names the adversarial images of each model that was attacked.
 	Attacks map[string][]string `json:"attacks"`
@@ -75,7 +76,7 @@ func (r *runner) record() error {
 		return err
 	}
 	for _, s := range r.settings() {
-		outcome := settingOutcome{Attack: s.attack, Sources: s.sources, Attacks: map[string][]string{}}
+		outcome := settingOutcome{Attack: s.attack, Models: s.models, Sources: s.sources, Attacks: map[string][]string{}}
 		for _, source := range r.members {
 			if !s.attacked(source) {
 				continue

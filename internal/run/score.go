@@ -33,9 +33,7 @@ func (r *runner) similarity(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if setting.ordinary {
-			t = r.ordinaryTables(t)
-		}
+		t = r.tablesAmong(t, setting.shown)
 		if setting.sources != nil {
 			r.measured[setting.folder] = &measured{attack: setting.attack, tables: t, meta: r.meta(m, setting.attack, t)}
 			continue
@@ -174,18 +172,18 @@ func (r *runner) writeSweep(ctx context.Context) error {
 		if a.Attacker == r.Attack.Attacker {
 			s, chosen = r.measured[""], "1"
 		}
-		ordinary, groups := r.ordinary(s.scores)
-		for _, c := range ordinary.Self {
+		usual, groups := r.scoresAmong(s.scores, ordinary)
+		for _, c := range usual.Self {
 			white = append(white, []string{a.Epsilon, c.Model, strconv.Itoa(c.N), strconv.Itoa(c.Fooled)})
 		}
-		test, err := compareGroups(ctx, ordinary, groups, r.Seed)
+		test, err := compareGroups(ctx, usual, groups, r.Seed)
 		if err != nil {
 			return err
 		}
 		if test == nil {
 			test = &analysis.GroupTest{Difference: math.NaN(), P: math.NaN(), PRank: math.NaN()}
 		}
-		sum := ordinary.Summary()
+		sum := usual.Summary()
 		compared = append(compared, []string{a.Epsilon, number(test.Within.Mean), number(test.Across.Mean), number(test.Difference),
 			number(test.P), strconv.Itoa(test.Permutations), number(test.PRank), strconv.Itoa(test.Within.Pairs),
 			strconv.Itoa(test.Across.Pairs), strconv.Itoa(sum.Floored), strconv.Itoa(sum.Excluded), chosen})

@@ -139,12 +139,23 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 		if err != nil {
 			return Spec{}, err
 		}
-		for k, source := range ablation.Sources {
-			if !slices.ContainsFunc(s.Members, func(m Member) bool { return m.Name == source || m.Group == source }) {
-				return Spec{}, c.Problem(fmt.Sprintf("ablation[%d].sources[%d]", i, k), "write the name of a model", "there is no model %q", source)
+		for key, list := range map[string][]string{"models": ablation.Models, "sources": ablation.Sources} {
+			for k, name := range list {
+				if !slices.ContainsFunc(s.Members, func(m Member) bool { return named([]string{name}, &m) }) {
+					return Spec{}, c.Problem(fmt.Sprintf("ablation[%d].%s[%d]", i, key, k), "write the name of a model", "there is no model %q", name)
+				}
 			}
 		}
-		s.Ablation = append(s.Ablation, Ablation{ablation.Name, ablation.Sources, a})
+		compared := 0
+		for k := range s.Members {
+			if named(ablation.Models, &s.Members[k]) {
+				compared++
+			}
+		}
+		if compared == 1 {
+			return Spec{}, c.Problem(fmt.Sprintf("ablation[%d].models", i), "name another; sources attacks a single one", "one model has no pair")
+		}
+		s.Ablation = append(s.Ablation, Ablation{ablation.Name, ablation.Models, ablation.Sources, a})
 	}
 	if o := c.Analysis.Clusters; o != nil && o.K > len(s.Members) {
 		return Spec{}, c.Problem("analysis.clusters.k", fmt.Sprintf("at most %d", len(s.Members)), "%d clusters of %d models", o.K, len(s.Members))

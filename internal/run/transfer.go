@@ -42,6 +42,7 @@ func (r *runner) transfer(ctx context.Context) error {
 	perSource := passForward * float64(r.eval.Len())
 	for _, target := range r.members {
 		var todo []pending
+		planned := map[store.Key]bool{}
 		for _, s := range r.settings() {
 			a := s.attack
 			for _, source := range r.members {
@@ -52,6 +53,10 @@ func (r *runner) transfer(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
+				if planned[unit.Key] { // for another setting
+					continue
+				}
+				planned[unit.Key] = true
 				done, err := r.finished(unit)
 				if err != nil {
 					return err

@@ -113,7 +113,8 @@ func (t *session) input(s *torch.Scope, images []uint8, n int) torch.Tensor {
 	return ImageTensor(s, images, n, t.manifest.InputSize, t.Device)
 }
 
-// ImageTensor makes n uint8 images NHWC of the given size (channels, height, width) a float32 tensor NCHW in [0,1] on d.
+// ImageTensor makes n uint8 images NHWC of the given size (channels, height, width) a float32 tensor NCHW in [0,1] on d. In
+// memory it stays NHWC, and convolutions then compute channels-last; filters in that order too made no difference.
 func ImageTensor(s *torch.Scope, images []uint8, n int, size [3]int, d torch.Device) torch.Tensor {
 	x := s.ToDevice(s.FromUint8(images, n, size[1], size[2], size[0]), d)
 	x = s.To(s.Permute(x, 0, 3, 1, 2), torch.Float32)
