@@ -33,6 +33,8 @@
 //	sweep/groups.csv                    epsilon,within_mean,across_mean,difference,p,permutations[,p_rank][,chosen]: chosen
 //	                                    is 1 on the epsilon that the run uses
 //	models/NAME/curve.csv               epoch,train_loss[,val_loss][,val_top1]: accuracy as a fraction of 1
+//	models/pretraining.csv              kind (linear probe, training),encoder,method,model,seed,n,top1,ci_lo,ci_hi in per cent: of
+//	                                    encoders that learned without labels; method is empty for a network as drawn
 //	pictures/pictures.json              pictures [{file (a PNG of that folder: original, change, result), source, image,
 //	                                    label, amplified, linf, predictions [{model,class}]}]
 //	boundary/planes.json                grid, range, pictures [{a,b,pair,triplet,images,labels,plane {u,c,h},agreement,
@@ -92,7 +94,7 @@
 //	           n_pairs}]}; distillation {fig8a, fig8b, fig8c, figG1}; attacks {fig2a, fig2b}; stability [{method, n, ratio,
 //	           std, std_lo, std_hi, cost}]; novel {figH1, assignments [{model, method, cluster, margin, expected}]};
 //	           guards [{model, classes, attacked, zero_gradient, saturated, nan_replaced, white_box, top1, paper_filter,
-//	           flags}]. A correlation has r, ci_lo, ci_hi (95 %), p, log10_p, n, spearman, slope, intercept, band_level
+//	           flags}]; pretraining [{kind, encoder, method, model, top1, ci_lo, ci_hi}]. A correlation has r, ci_lo, ci_hi (95 %), p, log10_p, n, spearman, slope, intercept, band_level
 //	items      values of the paper: id, section, where, quantity, value (ours) or value_text, ci_lo, ci_hi, expected,
 //	           expected_hi, expected_text, difference (to the nearest expected value), verdict, scope (ours), expected_scope
 //	settings   section to key to value, as text

@@ -17,6 +17,12 @@ const whiteBoxGoal = 95
 // significance is the p above which the report does not claim a difference.
 const significance = 0.01
 
+// The central claim of a run, and why a run may have nothing to say about it.
+const (
+	claimTitle = "Does the architecture decide?"
+	noClaim    = "there are not two groups of models to compare, for instance two architectures of several seeds."
+)
+
 // neighbours returns the other models with a defined score, most similar first; equal scores stay in the order of sat.csv.
 func (r *Run) neighbours(i int) (others []int) {
 	for j := range r.Models {

@@ -53,8 +53,8 @@ func markdown(r *Run, figs []*figure) ([]byte, error) {
 	line("Mean over %s of different models: %s, median %s; %d at the floor, %d undefined.\n",
 		plural(all.Pairs, "pair", "pairs"), score(all.Mean), score(all.Median), all.Floored, all.Excluded)
 
-	line("## Does the architecture decide?\n")
 	if g := r.Groups; g != nil {
+		line("## %s\n", claimTitle)
 		line("%s (%s).\n", g.verdictText(), g.testText())
 		picture("same_vs_different")
 		line("| pairs of | pairs | mean SAT | median | at the floor |\n|---|--:|--:|--:|--:|")
@@ -62,8 +62,6 @@ func markdown(r *Run, figs []*figure) ([]byte, error) {
 			line("| %s | %d | %s%s | %s | %d |", cell(m.Name), m.Summary.Pairs, score(m.Summary.Mean), intervalText(m.Interval), score(m.Summary.Median), m.Summary.Floored)
 		}
 		line("")
-	} else {
-		line("Not run.\n")
 	}
 
 	line("## What is near what\n\n| model | nearest | second | third | farthest | mean SAT |\n|---|---|---|---|---|--:|")
@@ -136,8 +134,11 @@ func markdown(r *Run, figs []*figure) ([]byte, error) {
 			writeBlock(&b, block)
 		}
 	}
-	if missing != nil {
+	if missing != nil || r.Groups == nil {
 		line("## Not run\n")
+		if r.Groups == nil {
+			line("- %s %s", claimTitle, noClaim)
+		}
 		for _, section := range missing {
 			line("- %s %s", section.title, section.missing())
 		}

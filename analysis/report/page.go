@@ -61,6 +61,7 @@ type page struct {
 	HasIntervals      bool
 	HasClusters       bool
 	HasGroups         bool
+	ClaimTitle        string
 	HasCounts         bool
 	HasRanks          bool
 	Data0             DataInfo
@@ -149,7 +150,7 @@ const maxProblems = 60
 
 func newPage(r *Run, figs []*figure, o Options) (*page, error) {
 	p := &page{Name: r.Info.Name, CSS: mustEmbed("page.css"), Figures: map[string]*pageFigure{}, Warnings: r.warnings(), Pairs: len(r.Pairs),
-		Data0: r.Info.Data, HasClusters: r.Clusters != nil, HasGroups: r.Groups != nil, ScopeOurs: r.scopeLine()}
+		Data0: r.Info.Data, HasClusters: r.Clusters != nil, HasGroups: r.Groups != nil, ClaimTitle: claimTitle, ScopeOurs: r.scopeLine()}
 	p.JS = template.JS(mustEmbed("page.js"))
 	p.Title = r.Info.Title
 	if p.Title == "" {

@@ -32,6 +32,9 @@ type pageCell struct {
 }
 
 func (p *page) fillSections(r *Run) {
+	if r.Groups == nil {
+		p.Missing = append(p.Missing, pageSection{ID: "claim", Title: claimTitle, Lead: noClaim})
+	}
 	for _, s := range sections {
 		if r.sections[s.id] == nil {
 			p.Missing = append(p.Missing, pageSection{ID: s.id, Title: s.title, Lead: s.missing()})

@@ -304,8 +304,11 @@ func TestPageWithoutOptionalFiles(t *testing.T) {
 	s.Clusters, s.Curves, s.Sweep = false, false, false
 	dir := written(t, s)
 	page := read(t, dir, "report.html")
-	if got := strings.Count(page, `class="notrun"`); got < 4 {
+	if got := strings.Count(page, `class="notrun"`); got < 3 {
 		t.Errorf("%d parts marked as not run", got)
+	}
+	if strings.Contains(page, `<section id="claim">`) || strings.Count(page, `<li id="claim">`) != 1 || strings.Contains(read(t, dir, "report.md"), "## "+claimTitle) {
+		t.Error("without groups the claim is not among what was not run")
 	}
 	if strings.Contains(page, `id="fig-"`) {
 		t.Error("an empty figure stands in the page")

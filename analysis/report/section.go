@@ -35,9 +35,9 @@ type content struct {
 
 // sections are those of the page, in its order.
 var sections = []*section{
-	clustersSection, embeddingSection, importanceSection, ensembleSection, trainingSection, distillationSection,
-	attacksSection, guardsSection, picturesSection, boundarySection, stabilitySection, hardenedSection, novelSection, catalogueSection,
-	correlationsSection,
+	clustersSection, embeddingSection, importanceSection, ensembleSection, trainingSection, pretrainingSection, distillationSection,
+	attacksSection, guardsSection, picturesSection, boundarySection, stabilitySection, hardenedSection, novelSection,
+	catalogueSection, correlationsSection,
 }
 
 // readSections reads what each section is made of and the settings beside it.

@@ -13,7 +13,9 @@ var hardenedSection = &section{
 	id: "hardened", nav: "Adversarial training", title: "Where does adversarial training place a model?",
 	lead: "Models trained on adversarial images withstand the attack, so their own images are few and their similarity must be read by " +
 		"direction: images made on them that fool others, and images of others that fool them.",
-	read: readHardened,
+	needs:   "model trained on adversarial images",
+	command: "adversarial in its recipe",
+	read:    readHardened,
 }
 
 // directions are mean success rates of one model against the ordinary others, in per cent.
@@ -92,7 +94,7 @@ func readHardened(r *Run) (*content, error) {
 			"fooled_by": number(d.fooledBy), "mean_sat": number(d.sat)})
 	}
 	if t.Rows == nil {
-		return &content{blocks: []block{{Note: "No model of this run was trained on adversarial images (adversarial in its recipe)."}}}, nil
+		return nil, nil
 	}
 	if k := float64(n); n > 0 {
 		t.Rows = append(t.Rows, cells(fmt.Sprintf("mean of the other %s", plural(n, "model", "models")), percent(top1/k), percent(self/k), percent(others.made/k),

@@ -110,6 +110,7 @@ func TestWithoutCgo(t *testing.T) {
 		{[]string{"data", "dump", "--images", "data/digits", "--size", "16", "--out", "x.npy"}, 0}, // PNG; only JPEG needs C
 		{[]string{"similarity", "experiment.toml"}, 0},
 		{[]string{"report", "runs/tiny"}, 0},
+		{[]string{"report", "experiment.toml"}, 0},
 		{[]string{"--help"}, 0},
 		{[]string{"atack"}, 2},
 		{[]string{"doctor"}, 4},
