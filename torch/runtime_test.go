@@ -3,6 +3,7 @@ package torch_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -116,6 +117,43 @@ func TestMemoryFigures(t *testing.T) {
 	if err := torch.Synchronize(torch.CPU); err != nil {
 		t.Error(err)
 	}
+}
+
+// Tensors lie in huge pages where the kernel has them: from the call after the one that made the heap grow.
+func TestHeapInHugePages(t *testing.T) {
+	modes, err := os.ReadFile("/sys/kernel/mm/transparent_hugepage/enabled")
+	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	var major, minor int
+	_, _ = fmt.Sscanf(string(release), "%d.%d", &major, &minor)
+	if err != nil || strings.Contains(string(modes), "[never]") || major < 6 || major == 6 && minor < 1 {
+		t.Skipf("kernel %s, huge pages %s: nothing to collapse", release, modes)
+	}
+	testkit.NoLeaks(t)
+	do(t, testkit.Torch(t), func(s *torch.Scope) error {
+		s.Ones(64, 1<<20) // 256 MiB
+		s.Ones(1)
+		maps, err := os.ReadFile("/proc/self/smaps")
+		if err != nil {
+			return err
+		}
+		huge, heap := 0, false
+		for line := range strings.Lines(string(maps)) {
+			var kilobytes int
+			switch fields := strings.Fields(line); {
+			case len(fields) > 4 && strings.Contains(fields[0], "-"):
+				heap = fields[len(fields)-1] == "[heap]"
+			case heap && fields[0] == "AnonHugePages:":
+				if _, err := fmt.Sscan(fields[1], &kilobytes); err != nil {
+					return err
+				}
+				huge += kilobytes
+			}
+		}
+		if huge < 64<<10 {
+			t.Errorf("%d KiB of the heap lie in huge pages, after 256 MiB of ones", huge)
+		}
+		return s.Err()
+	})
 }
 
 func TestGeneratorState(t *testing.T) {

@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <dlfcn.h>
-#include <malloc.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/jit/codegen/fuser/interface.h>
 #include <torch/csrc/jit/passes/tensorexpr_fuser.h>
@@ -163,19 +162,6 @@ std::string torch_path() {
   return path;
 }
 
-// keep_memory makes the C library keep the memory of freed tensors for the next ones. By default it maps and unmaps
-// every large tensor, and the kernel then clears each page again: input gradients of a ResNet-18 at 224 pixels faulted
-// 260,000 pages per batch of 32 and took 25 % longer (10 % for a batch of 8). A worker's thread would get an arena of
-// 64 MiB pieces, too small for such tensors, so there is one arena for all; no code here allocates often enough for its
-// lock to matter. The price is a resident size that stays at its peak until st_malloc_trim or st_module_free. It runs
-// when the library is loaded because the number of arenas is fixed when the first thread asks for one.
-__attribute__((constructor)) void keep_memory() {
-  mallopt(M_ARENA_MAX, 1);
-  mallopt(M_MMAP_MAX, 0);
-  mallopt(M_TRIM_THRESHOLD, -1);
-  mallopt(M_TOP_PAD, 64 << 20);
-}
-
 const char* json_bool(bool b) { return b ? "true" : "false"; }
 
 }  // namespace
@@ -220,10 +206,6 @@ void st_bytes_free(st_bytes b) {
 
 int64_t st_live_handles() {
   return guarded_value(int64_t{-1}, [] { return Live::count.load(); });
-}
-
-void st_malloc_trim() {
-  guarded_free([] { malloc_trim(0); });
 }
 
 st_error st_init(int32_t threads) {
