@@ -6,7 +6,6 @@
 #include <atomic>
 #include <cstdint>
 #include <fstream>
-#include <mutex>
 #include <string>
 
 #include "internal.hpp"
@@ -45,13 +44,11 @@ __attribute__((constructor)) void keep_memory() {
 
 }  // namespace
 
-void heap_in_huge_pages() noexcept {
+void heap_in_huge_pages() {
   static std::atomic<uintptr_t> known{heap_end()};
-  static std::mutex one;
   const uintptr_t end = heap_end();
   if (end == known.load(std::memory_order_relaxed)) return;
-  const std::lock_guard<std::mutex> lock(one);
-  const uintptr_t before = known.exchange(end);
+  const uintptr_t before = known.exchange(end);  // who exchanges has this stretch to himself
   static const bool allowed = huge_pages_allowed();
   const uintptr_t from = (before + huge_page - 1) & ~(huge_page - 1), to = end & ~(huge_page - 1);
   if (!allowed || from >= to) return;
@@ -62,6 +59,8 @@ void heap_in_huge_pages() noexcept {
 
 }  // namespace sat
 
+using namespace sat;
+
 void st_malloc_trim() {
-  sat::guarded_free([] { malloc_trim(0); });
+  guarded_free([] { malloc_trim(0); });
 }

@@ -54,7 +54,7 @@ class ThreadState {
 
 // heap_in_huge_pages puts what the C library's heap has grown by since the last call into huge pages, where the kernel
 // has them: the kernels of libtorch walk through tensors of many megabytes, and each step to another small page costs.
-void heap_in_huge_pages() noexcept;
+void heap_in_huge_pages();
 
 // guarded is the only way out of an exported function that can go wrong: no exception leaves it.
 template <class F>
