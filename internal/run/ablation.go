@@ -88,6 +88,35 @@ func (a Ablation) compared() func(*member) bool {
 	return setting{models: a.Models, ordinary: true}.shown
 }
 
+// imageSet is one attack with all settings that want images by it: what two of them ask for is made once.
+type imageSet struct {
+	attack   Attack
+	settings []setting
+}
+
+// imageSets are the settings by attack.
+func (r *runner) imageSets() (out []imageSet) {
+	for _, s := range r.settings() {
+		i := slices.IndexFunc(out, func(known imageSet) bool { return known.attack.Attacker == s.attack.Attacker })
+		if i < 0 {
+			i = len(out)
+			out = append(out, imageSet{attack: s.attack})
+		}
+		out[i].settings = append(out[i].settings, s)
+	}
+	return out
+}
+
+// attacked reports whether there are images made on m.
+func (set imageSet) attacked(m *member) bool {
+	return slices.ContainsFunc(set.settings, func(s setting) bool { return s.attacked(m) })
+}
+
+// transferred reports whether the images made on source are shown to target.
+func (set imageSet) transferred(source, target *member) bool {
+	return slices.ContainsFunc(set.settings, func(s setting) bool { return s.attacked(source) && s.shown(target) })
+}
+
 // outcome finds what was measured under a setting.
 func (m *measurements) outcome(s setting) (settingOutcome, bool) {
 	i := slices.IndexFunc(m.Settings, func(o settingOutcome) bool {

@@ -42,11 +42,11 @@ func (r *runner) attackUnit(a Attack, m *member, shard [2]int) (store.Unit, erro
 // attack makes the adversarial images of every model, once, for every setting.
 func (r *runner) attack(ctx context.Context) error {
 	var tasks []task
-	skipped, planned := 0.0, map[store.Key]bool{}
-	for _, s := range r.settings() {
-		a := s.attack
+	skipped := 0.0
+	for _, set := range r.imageSets() {
+		a := set.attack
 		for _, m := range r.members {
-			if !s.attacked(m) {
+			if !set.attacked(m) {
 				continue
 			}
 			for _, shard := range r.shards() {
@@ -54,10 +54,6 @@ func (r *runner) attack(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				if planned[unit.Key] { // for another setting
-					continue
-				}
-				planned[unit.Key] = true
 				passes := float64(shard[1]-shard[0]) * a.passes()
 				done, err := r.finished(unit)
 				if err != nil {

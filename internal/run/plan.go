@@ -64,21 +64,14 @@ func (r *runner) plan(n, whole int) []planned {
 			all.Work[m.Name] = &remaining{passForward * float64(images), 1}
 		}
 		attacked, shown := &remaining{}, &remaining{loads: 1}
-		type images struct { // two settings may share them
-			attack any
-			source string
-		}
-		counted := map[images]bool{}
-		for _, s := range r.settings() {
-			if own := (images{s.attack.Attacker, ""}); s.attacked(m) && !counted[own] && asked(StageAttack) { // a run of boundaries alone has none
-				counted[own] = true
+		for _, set := range r.imageSets() {
+			if set.attacked(m) && asked(StageAttack) { // a run of boundaries alone has none
 				attack.Units += shards
-				attacked.passes += float64(n) * s.attack.passes()
+				attacked.passes += float64(n) * set.attack.passes()
 				attacked.loads += shards
 			}
 			for _, source := range r.members {
-				if of := (images{s.attack.Attacker, source.Name}); s.attacked(source) && s.shown(m) && !counted[of] {
-					counted[of] = true
+				if set.transferred(source, m) {
 					transfer.Units++
 					shown.passes += passForward * float64(n)
 				}

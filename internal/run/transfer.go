@@ -42,21 +42,16 @@ func (r *runner) transfer(ctx context.Context) error {
 	perSource := passForward * float64(r.eval.Len())
 	for _, target := range r.members {
 		var todo []pending
-		planned := map[store.Key]bool{}
-		for _, s := range r.settings() {
-			a := s.attack
+		for _, set := range r.imageSets() {
+			a := set.attack
 			for _, source := range r.members {
-				if !s.attacked(source) || !s.shown(target) {
+				if !set.transferred(source, target) {
 					continue
 				}
 				unit, err := r.transferUnit(a, source, target)
 				if err != nil {
 					return err
 				}
-				if planned[unit.Key] { // for another setting
-					continue
-				}
-				planned[unit.Key] = true
 				done, err := r.finished(unit)
 				if err != nil {
 					return err
