@@ -436,6 +436,8 @@ func borderModuleChannelsLast(h moduleHandle, on bool) error {
 	return check(C.st_module_channels_last(moduleC(h), boolC(on)))
 }
 
+func borderModuleLower(h moduleHandle) error { return check(C.st_module_lower(moduleC(h))) }
+
 func borderModuleZeroGrad(h moduleHandle) error { return check(C.st_module_zero_grad(moduleC(h))) }
 
 func borderModuleClip(h moduleHandle, max float64) (float64, error) {

@@ -321,6 +321,22 @@ func (m *Module) SetChannelsLast(on bool) error {
 	return nil
 }
 
+// Lower makes a network on the CPU, in eval mode, compute in bfloat16 for attacks: forward passes and gradients of the
+// input. Its parameters become constants that nothing can change or read any more, so it cannot be saved or trained. Against
+// To(CPU, BFloat16) followed by SetChannelsLast(true), batch normalisation and other factors behind a convolution become part
+// of its filters, in float32 before they are rounded; filters lie as oneDNN's kernels read them, in place of being put in that
+// order on every pass; and GELU stores its slope for the way back.
+func (m *Module) Lower() error {
+	if err := m.enter("lower"); err != nil {
+		return err
+	}
+	defer m.mu.Unlock()
+	if err := borderModuleLower(m.handle); err != nil {
+		return m.wrap("lower", err)
+	}
+	return m.describe()
+}
+
 // ZeroGrad drops the gradients of the parameters.
 func (m *Module) ZeroGrad() error {
 	if err := m.enter("zero gradients"); err != nil {

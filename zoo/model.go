@@ -201,20 +201,29 @@ func (m *Model) load(ctx context.Context, s *torch.Scope, path string, o LoadOpt
 	if err != nil {
 		return err
 	}
+	if err := m.setPrecision(o); err != nil {
+		return err
+	}
+	if o.Warn != nil {
+		for _, w := range m.verified.Warnings {
+			o.Warn(fmt.Sprintf("model %s: %s", m.name, w))
+		}
+	}
+	return nil
+}
+
+// setPrecision makes the module compute as o says. It comes last: a lowered module cannot be changed or read any more.
+func (m *Model) setPrecision(o LoadOptions) error {
+	if o.Precision == torch.BFloat16 && m.device.Type == torch.DeviceCPU {
+		return m.module.Lower()
+	}
 	if o.Precision != torch.Float32 {
 		if err := m.module.To(m.device, o.Precision); err != nil {
 			return err
 		}
 	}
 	if o.ChannelsLast || o.Precision != torch.Float32 { // convolutions in 16 bit are made for this order
-		if err := m.module.SetChannelsLast(true); err != nil {
-			return err
-		}
-	}
-	if o.Warn != nil {
-		for _, w := range m.verified.Warnings {
-			o.Warn(fmt.Sprintf("model %s: %s", m.name, w))
-		}
+		return m.module.SetChannelsLast(true)
 	}
 	return nil
 }

@@ -29,11 +29,20 @@ type numerics struct {
 	Batch     int    `json:"batch"`
 	// ChannelsLast is left out where precision says it already, or it is off.
 	ChannelsLast bool `json:"channels_last,omitempty"`
+	// Lowered is the version of what torch.Module.Lower makes of a network; 0 where nothing is lowered.
+	Lowered int `json:"lowered,omitempty"`
 }
 
+// loweredVersion changes with the numbers that lowered networks compute.
+const loweredVersion = 1
+
 func (r *runner) numerics(m *member) numerics {
-	return numerics{Device: r.device(), Precision: r.Precision.String(), Threads: r.Threads, Batch: r.batchOf(m),
+	n := numerics{Device: r.device(), Precision: r.Precision.String(), Threads: r.Threads, Batch: r.batchOf(m),
 		ChannelsLast: r.ChannelsLast && r.Precision == torch.Float32}
+	if r.Precision == torch.BFloat16 && r.Device.Type == torch.DeviceCPU {
+		n.Lowered = loweredVersion
+	}
+	return n
 }
 
 // device is the kind of device, without its number.

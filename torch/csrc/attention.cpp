@@ -2,10 +2,9 @@
 #include <ATen/ops/masked_fill.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/scaled_dot_product_attention_native.h>
-#include <ATen/ops/softmax.h>
 #include <torch/library.h>
 
-#include "internal.hpp"
+#include "lowered.hpp"
 
 namespace {
 
@@ -20,14 +19,31 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
     return at::native::scaled_dot_product_attention(query, key, value, mask, dropout, causal, scale, grouped);
   }
   const double factor = scale.value_or(1 / std::sqrt(static_cast<double>(query.size(-1))));
-  at::Tensor scores = query.mul(factor).matmul(key.transpose(-2, -1));
+  at::Tensor scores = sat::matmul(query.mul(factor), key.transpose(-2, -1));
   if (mask.has_value() && mask->defined()) {
     scores = mask->scalar_type() == at::kBool ? scores.masked_fill(mask->logical_not(), -INFINITY) : scores.add(*mask);
   }
-  return scores.softmax(-1).matmul(value);
+  return sat::matmul(sat::softmax(scores), value);
+}
+
+// as_it_lies returns t with its matrices next to each other, each in the order of memory that it has.
+at::Tensor as_it_lies(const at::Tensor& t) {
+  const bool transposed = t.stride(-2) == 1 && t.stride(-1) != 1;
+  return transposed ? t.transpose(-2, -1).contiguous().transpose(-2, -1) : t.contiguous();
 }
 
 }  // namespace
+
+namespace sat {
+
+at::Tensor matmul(const at::Tensor& a, const at::Tensor& b) {
+  if (a.scalar_type() != at::kBFloat16 || a.dim() < 3 || b.dim() < 3) return at::matmul(a, b);
+  return at::matmul(as_it_lies(a), as_it_lies(b));
+}
+
+}  // namespace sat
+
+TORCH_LIBRARY_FRAGMENT(sat, m) { m.def("matmul", sat::matmul); }
 
 // The operation is composed of others, so one kernel serves with and without gradients.
 TORCH_LIBRARY_IMPL(aten, AutogradCPU, m) { m.impl("scaled_dot_product_attention", attention); }

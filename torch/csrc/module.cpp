@@ -59,6 +59,10 @@ const st_module& module_of(const st_module* m) {
   return *m;
 }
 
+void require_changeable(const st_module& m) {
+  require(!m.lowered, "the network was lowered: nothing of it can change or be copied");
+}
+
 at::Tensor parameter(const st_module* m, const std::string& name) {
   for (const auto& [known, p] : module_of(m).parameters) {
     if (known == name) return p;
@@ -114,10 +118,10 @@ void refuse_baked_mode(const torch::jit::Module& module) {
           "a traced network has its mode baked in and cannot be trained; export it with torch.jit.script");
 }
 
-// move_tensors changes every tensor attribute in place, so that whoever holds one sees the change. Module::to would
-// convert integer buffers too and leave out plain tensor attributes.
-void move_tensors(st_module& m, c10::Device device, at::ScalarType type) {
-  for (const torch::jit::Module& part : m.module.modules()) {
+}  // namespace
+
+void move_tensors(const torch::jit::Module& module, c10::Device device, at::ScalarType type) {
+  for (const torch::jit::Module& part : module.modules()) {
     for (const auto& attribute : part.named_attributes(/*recurse=*/false)) {
       if (!attribute.value.isTensor()) continue;
       at::Tensor t = attribute.value.toTensor();
@@ -128,7 +132,6 @@ void move_tensors(st_module& m, c10::Device device, at::ScalarType type) {
   }
 }
 
-}  // namespace
 }  // namespace sat
 
 st_error st_module_load(const char* path, st_device device, st_module** out) {
@@ -147,6 +150,7 @@ st_error st_module_save(st_module* m, const char* path, const char* const* names
                         const size_t* sizes, int32_t n) {
   return guarded([&] {
     st_module& self = module_of(m);
+    require_changeable(self);
     require(path != nullptr && n >= 0, "null path");
     require(n == 0 || (names != nullptr && contents != nullptr && sizes != nullptr), "null extra files");
     torch::jit::ExtraFilesMap extra;
@@ -187,6 +191,7 @@ st_error st_module_clone(const st_module* m, st_module** out) {
   return guarded([&] {
     require(out != nullptr, "null result");
     const st_module& self = module_of(m);
+    require_changeable(self);
     auto copy = std::make_unique<st_module>(self.module.deepcopy());
     copy->frozen = self.frozen;
     copy->set_requires_grad(self.requires_grad);
@@ -280,9 +285,10 @@ st_error st_module_to(st_module* m, st_device device, int32_t dtype) {
     st_module& self = module_of(m);
     const at::ScalarType type = to_scalar_type(dtype);
     require(c10::isFloatingType(type), "not a floating-point type");
+    require_changeable(self);
     const c10::Device target = to_device(device);
     const c10::OptionalDeviceGuard guard(target);
-    move_tensors(self, target, type);
+    move_tensors(self.module, target, type);
     self.refresh();
     self.set_requires_grad(self.requires_grad);
   });
@@ -291,6 +297,7 @@ st_error st_module_to(st_module* m, st_device device, int32_t dtype) {
 st_error st_module_channels_last(st_module* m, int32_t on) {
   return guarded([&] {
     st_module& self = module_of(m);
+    require_changeable(self);
     const c10::OptionalDeviceGuard guard(self.device());
     self.channels_last = on != 0;
     self.lay_out();

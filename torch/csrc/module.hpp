@@ -25,6 +25,8 @@ struct st_module {
   at::ScalarType compute_type = at::ScalarType::Undefined;
   // Whether images, filters and feature maps lie in memory pixel by pixel (NHWC) instead of channel by channel.
   bool channels_last = false;
+  // Whether the parameters have become constants: see lower.
+  bool lowered = false;
 
   at::MemoryFormat format() const {
     return channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
@@ -45,6 +47,16 @@ namespace sat {
 
 st_module& module_of(st_module* m);
 const st_module& module_of(const st_module* m);
+// require_changeable refuses a lowered network.
+void require_changeable(const st_module& m);
+
+// move_tensors changes every tensor attribute in place, so that whoever holds one sees the change. Module::to would
+// convert integer buffers too and leave out plain tensor attributes.
+void move_tensors(const torch::jit::Module& module, c10::Device device, at::ScalarType type);
+
+// lower returns a copy of a network on the CPU, in eval mode, that computes in bfloat16 as fast as libtorch's kernels
+// allow. Nothing of it can be changed any more: parameters are constants of its code.
+torch::jit::Module lower(const torch::jit::Module& module);
 
 // Normalisation holds (x - mean) / std per channel, in front of a network.
 class Normalisation {

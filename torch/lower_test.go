@@ -1,0 +1,128 @@
+package torch_test
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sat/internal/testkit"
+	"sat/torch"
+)
+
+type loweredGolden struct {
+	Mean, Std []float32
+	X         []float32
+	XShape    []int `json:"x_shape"`
+	Y         []int64
+	Networks  map[string]inputGradient
+}
+
+func loadLoweredGolden(t *testing.T) loweredGolden {
+	t.Helper()
+	text, err := os.ReadFile(file(filepath.Join("lowered", "golden.json")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g loweredGolden
+	if err := json.Unmarshal(text, &g); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func lowered(t *testing.T, name string) *torch.Module {
+	t.Helper()
+	m := load(t, name)
+	if err := m.Lower(); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// Bfloat16 keeps eight bits, which the layers of these networks add up. A tap of a filter in the wrong place, or a gradient
+// that goes to the wrong pixel, makes a difference of the order of 1.
+const tolLoweredGradient = 8e-2
+
+// A lowered network computes what eager PyTorch computes in float32, but for rounding; what it computed before, for images
+// of another number or size, changes no bit.
+func TestLower(t *testing.T) {
+	testkit.NoLeaks(t)
+	w := testkit.Torch(t)
+	g := loadLoweredGolden(t)
+	for name, want := range g.Networks {
+		t.Run(name, func(t *testing.T) {
+			m := lowered(t, filepath.Join("lowered", name+".pt"))
+			do(t, w, func(s *torch.Scope) error {
+				x, y := s.FromFloat32(g.X, g.XShape...), s.FromInt64(g.Y, len(g.Y))
+				options := torch.GradOptions{Mean: g.Mean, Std: g.Std}
+				grad, logits, loss := m.InputGrad(s, x, y, options)
+				near(t, "logits", floats(t, logits), want.Logits, tolBFloat16)
+				near(t, "loss", floats(t, loss), want.Loss, tolBFloat16)
+				near(t, "gradient", floats(t, grad), want.Grad, tolLoweredGradient)
+				near(t, "logits without a gradient", floats(t, m.Forward(s, x, g.Mean, g.Std)), want.Logits, tolBFloat16)
+
+				n := len(g.X) / 3
+				two, _, _ := m.InputGrad(s, s.FromFloat32(g.X[:2*n], 2, 3, g.XShape[2], g.XShape[3]), s.FromInt64(g.Y[:2], 2), options)
+				near(t, "gradient of two", floats(t, two), want.Grad[:2*n], tolLoweredGradient)
+				again, _, _ := m.InputGrad(s, x, y, options)
+				bitEqual(t, "gradient after two", floats(t, again), floats(t, grad))
+				return s.Err()
+			})
+		})
+	}
+}
+
+// A pixel that is no number makes the logits and gradients of its image none, also through functions that this library computes.
+func TestLowerKeepsNaN(t *testing.T) {
+	testkit.NoLeaks(t)
+	w := testkit.Torch(t)
+	g := loadLoweredGolden(t)
+	for name := range g.Networks {
+		m := lowered(t, filepath.Join("lowered", name+".pt"))
+		do(t, w, func(s *torch.Scope) error {
+			x := append([]float32(nil), g.X...)
+			for i := range len(x) / 3 {
+				x[i] = float32(math.NaN())
+			}
+			logits := floats(t, m.Forward(s, s.FromFloat32(x, g.XShape...), g.Mean, g.Std))
+			for k, v := range logits {
+				first := k < len(logits)/3
+				if isNaN := math.IsNaN(float64(v)); isNaN != first {
+					t.Errorf("%s: logit %d is %v", name, k, v)
+				}
+			}
+			return s.Err()
+		})
+	}
+}
+
+func TestLowerRefuses(t *testing.T) {
+	testkit.NoLeaks(t)
+	testkit.Torch(t)
+	m := load(t, "conv.pt")
+	if err := m.SetTraining(true); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Lower(); err == nil || !strings.Contains(err.Error(), "train mode") {
+		t.Errorf("in train mode: %v", err)
+	}
+	m = lowered(t, "conv.pt")
+	if n := len(m.Tensors()); n != 0 {
+		t.Errorf("%d tensors can be changed after lowering", n)
+	}
+	if err := m.Lower(); err == nil || !strings.Contains(err.Error(), "lowered") {
+		t.Errorf("twice: %v", err)
+	}
+	if err := m.Save(filepath.Join(t.TempDir(), "m.pt"), nil); err == nil || !strings.Contains(err.Error(), "lowered") {
+		t.Errorf("saved: %v", err)
+	}
+	if _, err := m.Clone(); err == nil || !strings.Contains(err.Error(), "lowered") {
+		t.Errorf("cloned: %v", err)
+	}
+	if err := m.To(torch.CPU, torch.Float32); err == nil || !strings.Contains(err.Error(), "lowered") {
+		t.Errorf("converted: %v", err)
+	}
+}
