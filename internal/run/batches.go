@@ -94,6 +94,10 @@ func (r *runner) chooseBatches(ctx context.Context) error {
 	if len(todo) == 0 {
 		return nil
 	}
+	todo, err = r.checkModules(ctx, todo)
+	if err != nil || len(todo) == 0 {
+		return err
+	}
 	p, err := r.workers()
 	if err != nil {
 		return err
@@ -134,6 +138,34 @@ func (r *runner) chooseBatches(ctx context.Context) error {
 	}
 	r.Progress.End(fmt.Sprintf("sizes for %d models, %s for each of %d workers", len(todo), mebibytes(share), r.Workers))
 	return r.leaveOut(StageEvaluate, failures)
+}
+
+// stageCheck is a part of evaluation, shown by its own name.
+const stageCheck Stage = "check"
+
+// checkModules loads every module once, on all workers, and returns those that are what they say. Sizes are measured with
+// one model at a time, and without this its first check, which costs more than the measurement, would keep one core busy too.
+func (r *runner) checkModules(ctx context.Context, members []*member) ([]*member, error) {
+	if r.Workers == 1 {
+		return members, nil
+	}
+	var tasks []task
+	for _, m := range members {
+		tasks = append(tasks, task{model: m.Name, name: m.Name, passes: 1, do: func(ctx context.Context, w *torch.Worker, _ func(float64)) error {
+			model, err := r.load(ctx, w, m)
+			if err != nil {
+				return err
+			}
+			model.Close()
+			r.Progress.advance(1, m.Name, "")
+			return nil
+		}})
+	}
+	defer r.Progress.over(stageCheck)
+	if err := r.execute(ctx, stageCheck, tasks, 0, fmt.Sprintf("modules of %d models", len(tasks))); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(members, func(m *member) bool { return !slices.Contains(r.members, m) }), nil
 }
 
 func (r *runner) readBatches() (batchChoices, error) {

@@ -130,7 +130,8 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(SEED)
     net = timm.create_model(args.model, pretrained=False).eval()
-    net.load_state_dict(torch.jit.load(args.module).state_dict())
+    stored = torch.jit.load(args.module).state_dict()  # with buffers that the eager network computes and does not store
+    net.load_state_dict({key: stored[key] for key in net.state_dict() if key in stored})
     for parameter in net.parameters():
         parameter.requires_grad_(False)  # as a careful user does; it halves the backward pass
     mean, std = (column(net.pretrained_cfg[key]) for key in ("mean", "std"))
