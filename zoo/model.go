@@ -215,7 +215,10 @@ func (m *Model) load(ctx context.Context, s *torch.Scope, path string, o LoadOpt
 // setPrecision makes the module compute as o says. It comes last: a lowered module cannot be changed or read any more.
 func (m *Model) setPrecision(o LoadOptions) error {
 	if o.Precision == torch.BFloat16 && m.device.Type == torch.DeviceCPU {
-		return m.module.Lower()
+		if err := m.module.Lower(); err != nil {
+			return fmt.Errorf("%w; it can be used in float32", err)
+		}
+		return nil
 	}
 	if o.Precision != torch.Float32 {
 		if err := m.module.To(m.device, o.Precision); err != nil {

@@ -32,8 +32,7 @@ inline uint16_t rounded(float x) {
 // is_below_zero is true for negative numbers and false for not-a-numbers.
 inline bool is_below_zero(uint16_t bits) { return bits > 0x8000 && bits <= 0xff80; }
 
-// fast_exp is e^x for x <= 0, with a relative error of 2e-7; what would be below the smallest normal number is zero or
-// near.
+// fast_exp is e^x for x <= 0, with a relative error of 2e-7; zero where that is below the smallest normal number.
 inline float fast_exp(float x) {
   constexpr float kLog2e = 1.44269504f, kHigh = 0.693359375f, kLow = -2.12194440e-4f;
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
@@ -48,12 +47,12 @@ inline float fast_exp(float x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  int32_t power;
+  uint32_t power;
   std::memcpy(&power, &shifted, sizeof power);
-  power = (power << 23) + (127 << 23);  // the low bits of shifted are n
+  power = (power + 127) << 23;  // the low bits of shifted are n
   float scale;
   std::memcpy(&scale, &power, sizeof scale);
-  return p * scale;
+  return x < -87.0f ? 0.0f : p * scale;
 }
 
 }  // namespace sat

@@ -149,7 +149,10 @@ void use_convolutions(torch::jit::Module& module, Graph& graph) {
                       (next->kind() == aten::relu || next->kind() == aten::relu_);
     const auto convolution = known_convolution(node, relu);
     if (!convolution) continue;
-    const std::string name = "convolution" + std::to_string(n++);
+    std::string name;
+    do {
+      name = "lowered_convolution" + std::to_string(n++);
+    } while (module.hasattr(name));
     const c10::IValue object(convolution);
     module.register_attribute(name, object.type(), object);
     Node* get = graph.createGetAttr(graph.inputs()[0], name)->insertBefore(node);
