@@ -114,36 +114,46 @@ at::Tensor Convolution::forward(const at::Tensor& x) {
 }
 
 at::Tensor Convolution::backward(const at::Tensor& g, at::IntArrayRef sizes) {
-  at::Tensor grad = g.contiguous(at::MemoryFormat::ChannelsLast);
-  if (kind_ == Backward::kMirrored) {
-    return run(backward_, grad, [&] { return mirrored(); }, std::nullopt, backward_shape_);
+  const at::Tensor grad = g.contiguous(at::MemoryFormat::ChannelsLast);
+  switch (kind_) {
+    case Backward::kMirrored:
+      return run(backward_, grad, [&] { return mirrored(); }, std::nullopt, backward_shape_);
+    case Backward::kPhases:
+      return backward_by_phases(grad, sizes);
+    case Backward::kSpread:
+      return run(backward_, spread(grad, sizes), [&] { return mirrored(); }, std::nullopt, backward_shape_);
+    case Backward::kTransposed:
+      break;
   }
-  if (kind_ == Backward::kTransposed) {
-    const at::Tensor input = at::empty(sizes, grad.options(), at::MemoryFormat::ChannelsLast);  // only its shape counts
-    return std::get<0>(at::convolution_backward(grad, input, weight_, std::nullopt, shape_.stride, shape_.padding,
-                                                shape_.dilation, /*transposed=*/false, /*output_padding=*/{0, 0},
-                                                shape_.groups, {true, false, false}));
-  }
-  if (kind_ == Backward::kSpread) {
-    at::Tensor spread = at::empty({sizes[0], sizes[1], sizes[2] + weight_.size(2) - 1, sizes[3] + weight_.size(3) - 1},
-                                  grad.options(), at::MemoryFormat::ChannelsLast);
-    spread.zero_();
-    at::Tensor places = spread;
-    for (int d = 0; d < 2; ++d) {
-      const int64_t from = first_[d], s = shape_.stride[d];
-      places = places.slice(2 + d, from, from + s * (grad.size(2 + d) - 1) + 1, s);
-    }
-    places.copy_(grad);
-    return run(backward_, spread, [&] { return mirrored(); }, std::nullopt, backward_shape_);
-  }
+  const at::Tensor input = at::empty(sizes, grad.options(), at::MemoryFormat::ChannelsLast);  // only its shape counts
+  return std::get<0>(at::convolution_backward(grad, input, weight_, std::nullopt, shape_.stride, shape_.padding,
+                                              shape_.dilation, /*transposed=*/false, /*output_padding=*/{0, 0},
+                                              shape_.groups, {true, false, false}));
+}
+
+at::Tensor Convolution::backward_by_phases(const at::Tensor& grad, at::IntArrayRef sizes) {
   const int64_t s = shape_.stride[0];
   const auto behind = [&](int d) {  // outputs that the last pixels ask for, behind the last one
     return (sizes[2 + d] + s - 1) / s - 1 + last_[d] - (grad.size(2 + d) - 1);
   };
   const std::vector<int64_t> pad = {-first_[1], behind(1), -first_[0], behind(0)};
-  if (pad != std::vector<int64_t>(4, 0)) grad = at::constant_pad_nd(grad, pad);
-  const at::Tensor pixels = run(backward_, grad, [&] { return phases(); }, std::nullopt, backward_shape_);
+  const at::Tensor padded = pad == std::vector<int64_t>(4, 0) ? grad : at::constant_pad_nd(grad, pad);
+  const at::Tensor pixels = run(backward_, padded, [&] { return phases(); }, std::nullopt, backward_shape_);
   return at::pixel_shuffle(pixels, s).slice(2, 0, sizes[2]).slice(3, 0, sizes[3]);
+}
+
+// spread puts the gradient of each output where its tap 0 was, among zeros, with room for filters at the border.
+at::Tensor Convolution::spread(const at::Tensor& grad, at::IntArrayRef sizes) const {
+  const int64_t height = sizes[2] + weight_.size(2) - 1, width = sizes[3] + weight_.size(3) - 1;
+  at::Tensor all = at::empty({sizes[0], sizes[1], height, width}, grad.options(), at::MemoryFormat::ChannelsLast);
+  all.zero_();
+  at::Tensor places = all;
+  for (int d = 0; d < 2; ++d) {
+    const int64_t from = first_[d], s = shape_.stride[d];
+    places = places.slice(2 + d, from, from + s * (grad.size(2 + d) - 1) + 1, s);
+  }
+  places.copy_(grad);
+  return all;
 }
 
 namespace {

@@ -47,6 +47,8 @@ class Convolution : public torch::CustomClassHolder {
 
   at::Tensor mirrored() const;
   at::Tensor phases() const;
+  at::Tensor backward_by_phases(const at::Tensor& grad, at::IntArrayRef sizes);
+  at::Tensor spread(const at::Tensor& grad, at::IntArrayRef sizes) const;
 
   at::Tensor weight_;
   std::optional<at::Tensor> bias_;

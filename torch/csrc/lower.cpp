@@ -6,8 +6,6 @@
 #include <torch/csrc/jit/passes/frozen_conv_folding.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 
-#include <unordered_set>
-
 #include "convolution.hpp"
 #include "module.hpp"
 
@@ -51,6 +49,10 @@ c10::IValue convert(const c10::IValue& value) {
   return value;
 }
 
+// keep marks a constant that is not to be converted. The mark lies on the node, because passes free nodes.
+const c10::Symbol kKept = c10::Symbol::attr("kept");
+void keep(Node* node) { node->i_(kKept, 1); }
+
 bool same(const c10::IValue& a, const c10::IValue& b) {
   if (!a.isTensor() || !b.isTensor()) return false;
   return a.toTensor().defined() && a.toTensor().scalar_type() == b.toTensor().scalar_type();
@@ -58,9 +60,9 @@ bool same(const c10::IValue& a, const c10::IValue& b) {
 
 // merge_types makes the constants of exact, frozen in float32, those of a network in bfloat16 where they say a type:
 // freezing has made numbers of expressions like x.to(weight.dtype). rough is the same network, frozen in bfloat16.
-// Tensors that are float32 in it too are part of the code and stay so; they go to kept. It returns false if the two
-// differ in more than constants.
-bool merge_types(Block* exact, Block* rough, std::unordered_set<const Node*>& kept) {
+// Tensors that are float32 in it too are part of the code and are marked to stay so. It returns false if the two differ
+// in more than constants.
+bool merge_types(Block* exact, Block* rough) {
   auto other = rough->nodes().begin();
   for (Node* node : exact->nodes()) {
     if (other == rough->nodes().end() || node->kind() != other->kind() ||
@@ -68,14 +70,14 @@ bool merge_types(Block* exact, Block* rough, std::unordered_set<const Node*>& ke
       return false;
     }
     for (size_t i = 0; i < node->blocks().size(); ++i) {
-      if (!merge_types(node->blocks()[i], other->blocks()[i], kept)) return false;
+      if (!merge_types(node->blocks()[i], other->blocks()[i])) return false;
     }
     if (node->kind() == prim::Constant && node->hasAttribute(attr::value) && other->hasAttribute(attr::value)) {
       if (node->kindOf(attr::value) == torch::jit::AttributeKind::i &&
           other->kindOf(attr::value) == torch::jit::AttributeKind::i) {
         node->i_(attr::value, other->i(attr::value));
       } else if (same(toIValue(node->output()).value(), toIValue(other->output()).value())) {
-        kept.insert(node);
+        keep(node);
       }
     }
     ++other;
@@ -100,7 +102,8 @@ std::optional<std::vector<int64_t>> pair(const Value* v) {
   return list;
 }
 
-// known returns the convolution of a node whose filters are constant, without a rectifier.
+// known_convolution returns the convolution of a node whose filters are constant, or nothing; relu says that a
+// rectifier follows.
 c10::intrusive_ptr<Convolution> known_convolution(const Node* node, bool relu) {
   const bool general = node->kind() == aten::_convolution;
   if (!general && node->kind() != aten::conv2d) return {};
@@ -216,9 +219,8 @@ void use_functions(Graph& graph) {
   });
 }
 
-// use_affine makes what is left of batch normalisation a factor and a term per channel, from numbers in float32, which
-// go to kept.
-void use_affine(Graph& graph, std::unordered_set<const Node*>& kept) {
+// use_affine makes what is left of batch normalisation a factor and a term per channel, which stay float32.
+void use_affine(Graph& graph) {
   each_node(graph.block(), [&](Node* node) {
     if (node->kind() != aten::batch_norm) return;
     std::vector<c10::IValue> in;
@@ -235,7 +237,7 @@ void use_affine(Graph& graph, std::unordered_set<const Node*>& kept) {
     if (bias.isTensor()) shift = shift.add(bias.toTensor());
     const torch::jit::WithInsertPoint before(node);
     Value* constants[] = {graph.insertConstant(scale), graph.insertConstant(shift)};
-    for (Value* constant : constants) kept.insert(constant->node());
+    for (Value* constant : constants) keep(constant->node());
     replace(node, node, "sat::affine", {node->input(0), constants[0], constants[1]});
   });
 }
@@ -249,16 +251,15 @@ torch::jit::Module lower(const torch::jit::Module& module) {
   torch::jit::freeze_module_inplace(&rough);
   torch::jit::Module exact = torch::jit::freeze_module(module);
 
-  std::unordered_set<const Node*> kept;
   std::shared_ptr<Graph> graph = exact.get_method("forward").graph();
-  if (merge_types(graph->block(), rough.get_method("forward").graph()->block(), kept)) {
+  if (merge_types(graph->block(), rough.get_method("forward").graph()->block())) {
     // In float32, so that filters are rounded once.
     torch::jit::FoldFrozenConvBatchnorm(graph);
     torch::jit::FoldFrozenConvAddOrSub(graph);
     torch::jit::FoldFrozenConvMulOrDiv(graph);
-    use_affine(*graph, kept);
+    use_affine(*graph);
     each_node(graph->block(), [&](Node* node) {
-      if (node->kind() != prim::Constant || kept.count(node) > 0 || !node->hasAttribute(attr::value)) return;
+      if (node->kind() != prim::Constant || node->hasAttribute(kKept) || !node->hasAttribute(attr::value)) return;
       const c10::IValue value = toIValue(node->output()).value();
       if (value.isTensor() || value.isTensorList() || value.isTuple()) replace_constant(node, convert(value));
     });
