@@ -172,7 +172,7 @@ func loadClusterInfo(r *Run) error {
 	}
 	c := r.Clusters
 	c.Inertia, c.Eigengap, c.Warnings = orNaN(file.Inertia), orNaN(file.Eigengap), file.Warnings
-	if a := file.Agreement; a != nil {
+	if a := file.Agreement; a != nil && !r.Info.WithoutPaper {
 		c.Agreement = &analysis.Agreement{ARI: float64(a.ARI), NMI: float64(a.NMI), Matched: float64(a.Matched)}
 	}
 	if file.Order != nil {

@@ -29,7 +29,7 @@ func zooTableCommand() *cli.Command {
 			&cli.StringFlag{Name: "out", Usage: "FILE.csv, FILE.md or FILE.json; without it CSV goes to stdout"},
 			&cli.IntFlag{Name: "batch", Value: 4, Usage: "images per call"},
 			&cli.IntFlag{Name: "repeats", Value: 5, Usage: "measured calls, of which the median counts, after two that do not"},
-			&cli.StringFlag{Name: "precision", Value: "float32", Usage: "float32 or bfloat16"},
+			choice("precision", "in which the models compute", "float32", "bfloat16"),
 		),
 		Action: zooTable,
 	}, "sat zoo table --batch 2 --repeats 3 --out table.md modules")
@@ -43,14 +43,11 @@ func zooTable(c *cli.Context) error {
 		return err
 	}
 	job := run.TableJob{Files: files, Batch: c.Int("batch"), Repeats: c.Int("repeats")}
-	for _, flag := range []string{"batch", "repeats"} {
-		if c.Int(flag) < 1 {
-			return usagef("--%s: %d; at least 1", flag, c.Int(flag))
-		}
+	if err := positive(c, "batch", "repeats"); err != nil {
+		return err
 	}
-	if job.Precision, err = torch.ParseDType(c.String("precision")); err != nil || job.Precision != torch.Float32 && job.Precision != torch.BFloat16 {
-		return usagef("--precision: unknown word %q (float32, bfloat16)%s", c.String("precision"),
-			didYouMean(c.String("precision"), []string{"float32", "bfloat16"}, ""))
+	if job.Precision, err = torch.ParseDType(c.String("precision")); err != nil {
+		return err
 	}
 	if job.Device, err = device(c, ""); err != nil {
 		return err

@@ -116,10 +116,14 @@ func (a *analyses) warnAll(warnings []string) {
 
 func (a *analyses) clusterOptions() analysis.ClusterOptions {
 	o := a.Analysis.Clusters
+	var reference []analysis.ReferenceModel
+	if a.besidePaper() {
+		reference = studies.PaperClusters()
+	}
 	return analysis.ClusterOptions{
 		K: o.K, Affinity: analysis.Affinity(o.Affinity), Gamma: o.Gamma, Diagonal: analysis.Diagonal(o.Diagonal),
 		Laplacian: analysis.Laplacian(o.Laplacian), Which: analysis.Which(o.Which), Rows: analysis.Rows(o.Rows),
-		Restarts: o.Restarts, Seed: o.Seed, Reference: studies.PaperClusters(),
+		Restarts: o.Restarts, Seed: o.Seed, Reference: reference,
 	}
 }
 

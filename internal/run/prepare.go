@@ -124,6 +124,10 @@ func (r *runner) imageCache() string { return filepath.Join(r.Dir, "cache") }
 // predicted reports whether the run goes without labels, see experiment.PredictedLabels.
 func (r *runner) predicted() bool { return r.Data.Labels == experiment.PredictedLabels }
 
+// besidePaper reports whether results are set beside the paper's. Without labels they never are: the paper's models know the
+// right answer.
+func (r *runner) besidePaper() bool { return r.PaperValue && !r.predicted() }
+
 // checkWeights refuses a module of the registry that holds another network than its name says, or weights of another kind
 // than the experiment asks for.
 func (m *Member) checkWeights() error {

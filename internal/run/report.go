@@ -139,7 +139,7 @@ func (r *runner) writeRun(ctx context.Context) error {
 		},
 		Versions: Versions(), Machine: machine(r.Workers), Timings: r.timings,
 		Warnings: append([]string{}, r.out.Warnings...), Failures: append([]Failure{}, r.out.Failures...), PathsOnly: true,
-		WithoutPaper: !r.PaperValue || r.predicted(), // the paper's models know the right answer
+		WithoutPaper: !r.besidePaper(),
 	}
 	var err error
 	if file.See, err = r.otherReports(); err != nil {

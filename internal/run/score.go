@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"path/filepath"
 	"strconv"
@@ -109,11 +110,15 @@ func (r *runner) judge(s *analysis.Scores) {
 	for _, w := range s.Warnings {
 		r.Progress.Warn(w) // the report says the same from the tables
 	}
+	var weak []string
 	for _, c := range s.Self {
 		if c.N > 0 && c.Percent < weakAttack && !r.isHardened(c.Model) {
-			r.warn("%s: the attack fools the model itself on only %.1f %% of its images; its scores measure the attack's weakness too",
-				c.Model, c.Percent)
+			weak = append(weak, fmt.Sprintf("%s (%.1f %%)", c.Model, c.Percent))
 		}
+	}
+	if len(weak) > 0 { // one line, however many they are
+		r.Progress.Warn(fmt.Sprintf("the attack fools these models themselves on fewer than %d %% of their images, so that their scores measure its weakness too: %s",
+			weakAttack, strings.Join(weak, ", ")))
 	}
 	for _, p := range s.Pairs {
 		if p.Status == analysis.StatusEmpty {

@@ -433,7 +433,7 @@ const (
 
 // judgeAccuracies reports the models that the paper's filter would not have taken. It removes none.
 func (r *runner) judgeAccuracies(accuracies []accuracy) {
-	if r.classes != imageNet || !r.PaperValue || r.predicted() {
+	if r.classes != imageNet || !r.besidePaper() {
 		return
 	}
 	outside := slices.DeleteFunc(slices.Clone(accuracies), accuracy.inPaperRange)
