@@ -60,14 +60,16 @@ const (
 	tolBFloat16 = 2e-2 // eight bits of mantissa
 )
 
-func loadGolden(t *testing.T) golden {
+func loadGolden(t *testing.T) golden { return readGolden[golden](t, "golden.json") }
+
+// readGolden reads testdata/name.
+func readGolden[T any](t *testing.T, name string) (g T) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("testdata", "golden.json"))
+	text, err := os.ReadFile(file(name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var g golden
-	if err := json.Unmarshal(data, &g); err != nil {
+	if err := json.Unmarshal(text, &g); err != nil {
 		t.Fatal(err)
 	}
 	return g

@@ -1,9 +1,7 @@
 package torch_test
 
 import (
-	"encoding/json"
 	"math"
-	"os"
 	"strings"
 	"testing"
 
@@ -32,15 +30,7 @@ func targeted(kind torch.LossKind) bool {
 func TestLossesEqualEager(t *testing.T) {
 	testkit.NoLeaks(t)
 	w := testkit.Torch(t)
-	g := loadGolden(t)
-	data, err := os.ReadFile(file("losses.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var golden lossGolden
-	if err := json.Unmarshal(data, &golden); err != nil {
-		t.Fatal(err)
-	}
+	g, golden := loadGolden(t), readGolden[lossGolden](t, "losses.json")
 	for _, c := range golden.Cases {
 		t.Run(c.Network+"/"+c.Loss, func(t *testing.T) {
 			m := load(t, c.Network+".pt")

@@ -1,9 +1,7 @@
 package torch_test
 
 import (
-	"encoding/json"
 	"math"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,16 +20,7 @@ type loweredGolden struct {
 }
 
 func loadLoweredGolden(t *testing.T) loweredGolden {
-	t.Helper()
-	text, err := os.ReadFile(file(filepath.Join("lowered", "golden.json")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var g loweredGolden
-	if err := json.Unmarshal(text, &g); err != nil {
-		t.Fatal(err)
-	}
-	return g
+	return readGolden[loweredGolden](t, filepath.Join("lowered", "golden.json"))
 }
 
 func lowered(t *testing.T, name string) *torch.Module {

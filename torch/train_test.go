@@ -1,9 +1,7 @@
 package torch_test
 
 import (
-	"encoding/json"
 	"math"
-	"os"
 	"strings"
 	"testing"
 
@@ -24,16 +22,7 @@ type trainingGolden struct {
 }
 
 func loadTrainingGolden(t *testing.T) trainingGolden {
-	t.Helper()
-	text, err := os.ReadFile(file("training.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var g trainingGolden
-	if err := json.Unmarshal(text, &g); err != nil {
-		t.Fatal(err)
-	}
-	return g
+	return readGolden[trainingGolden](t, "training.json")
 }
 
 func TestTrainingLossesEqualEager(t *testing.T) {

@@ -53,7 +53,7 @@ c10::IValue convert(const c10::IValue& value) {
 const c10::Symbol kKept = c10::Symbol::attr("kept");
 void keep(Node* node) { node->i_(kKept, 1); }
 
-bool same(const c10::IValue& a, const c10::IValue& b) {
+bool same_type(const c10::IValue& a, const c10::IValue& b) {
   if (!a.isTensor() || !b.isTensor()) return false;
   return a.toTensor().defined() && a.toTensor().scalar_type() == b.toTensor().scalar_type();
 }
@@ -76,7 +76,7 @@ bool merge_types(Block* exact, Block* rough) {
       if (node->kindOf(attr::value) == torch::jit::AttributeKind::i &&
           other->kindOf(attr::value) == torch::jit::AttributeKind::i) {
         node->i_(attr::value, other->i(attr::value));
-      } else if (same(toIValue(node->output()).value(), toIValue(other->output()).value())) {
+      } else if (same_type(toIValue(node->output()).value(), toIValue(other->output()).value())) {
         keep(node);
       }
     }
@@ -102,11 +102,10 @@ std::optional<std::vector<int64_t>> pair(const Value* v) {
   return list;
 }
 
-// known_convolution returns the convolution of a node whose filters are constant, or nothing; relu says that a
-// rectifier follows.
+// known_convolution returns the convolution of a node aten::conv2d or aten::_convolution whose filters are constant, or
+// nothing; relu says that a rectifier follows.
 c10::intrusive_ptr<Convolution> known_convolution(const Node* node, bool relu) {
   const bool general = node->kind() == aten::_convolution;
-  if (!general && node->kind() != aten::conv2d) return {};
   const auto weight = toIValue(node->input(1)), bias = toIValue(node->input(2));
   const auto stride = pair(node->input(3)), padding = pair(node->input(4)), dilation = pair(node->input(5));
   const auto groups = toIValue(node->input(general ? 8 : 6));
@@ -142,7 +141,7 @@ void replace(Node* node, Node* last, const char* function, at::ArrayRef<Value*> 
 
 void use_convolutions(torch::jit::Module& module, Graph& graph) {
   int64_t n = 0;
-  std::vector<Node*> found;
+  std::vector<Node*> found;  // first all of them: replacing one also removes the node behind it
   each_node(graph.block(), [&](Node* node) {
     if (node->kind() == aten::conv2d || node->kind() == aten::_convolution) found.push_back(node);
   });

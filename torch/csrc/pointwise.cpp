@@ -95,19 +95,26 @@ uint16_t* mutable_bits(const at::Tensor& t) { return static_cast<uint16_t*>(t.mu
 
 constexpr int64_t kGrain = 1 << 15;  // elements for a thread
 
+// each_part calls f with the bounds of the parts of n elements, one for each thread that there is work for.
+template <class F>
+void each_part(int64_t n, F&& f) {
+  at::parallel_for(0, n, kGrain, std::forward<F>(f));
+}
+
+at::Tensor dense(const at::Tensor& x) { return x.is_non_overlapping_and_dense() ? x : x.contiguous(); }
+
 bool needs_gradient(const at::Tensor& x) { return at::GradMode::is_enabled() && x.requires_grad(); }
 
 }  // namespace
 
 void rectify(const at::Tensor& x, const at::Tensor& y) {
-  at::parallel_for(0, x.numel(), kGrain,
-                   [&](int64_t from, int64_t to) { rectified(bits(x) + from, mutable_bits(y) + from, to - from); });
+  each_part(x.numel(), [&](int64_t from, int64_t to) { rectified(bits(x) + from, mutable_bits(y) + from, to - from); });
 }
 
 at::Tensor rectify_backward(const at::Tensor& grad, const at::Tensor& y) {
   if (grad.strides() != y.strides() || grad.scalar_type() != at::kBFloat16) return at::threshold_backward(grad, y, 0);
   at::Tensor out = at::empty_like(y);
-  at::parallel_for(0, y.numel(), kGrain, [&](int64_t from, int64_t to) {
+  each_part(y.numel(), [&](int64_t from, int64_t to) {
     where_rectified(bits(y) + from, bits(grad) + from, mutable_bits(out) + from, to - from);
   });
   return out;
@@ -120,9 +127,9 @@ class SlopeFunction : public torch::autograd::Function<SlopeFunction> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& input, const Loops* loops) {
     at::AutoDispatchBelowADInplaceOrView below;
-    const at::Tensor x = input.is_non_overlapping_and_dense() ? input : input.contiguous();
+    const at::Tensor x = dense(input);
     at::Tensor y = at::empty_like(x), slope = at::empty_like(x);
-    at::parallel_for(0, x.numel(), kGrain, [&](int64_t from, int64_t to) {
+    each_part(x.numel(), [&](int64_t from, int64_t to) {
       loops->slopes(bits(x) + from, mutable_bits(y) + from, mutable_bits(slope) + from, to - from);
     });
     ctx->save_for_backward({slope});
@@ -136,7 +143,7 @@ class SlopeFunction : public torch::autograd::Function<SlopeFunction> {
     if (grad.strides() != slope.strides() || grad.scalar_type() != at::kBFloat16)
       return {grad.mul(slope), at::Tensor()};
     at::Tensor product = at::empty_like(slope);
-    at::parallel_for(0, slope.numel(), kGrain, [&](int64_t from, int64_t to) {
+    each_part(slope.numel(), [&](int64_t from, int64_t to) {
       products(bits(grad) + from, bits(slope) + from, mutable_bits(product) + from, to - from);
     });
     return {product, at::Tensor()};
@@ -145,20 +152,20 @@ class SlopeFunction : public torch::autograd::Function<SlopeFunction> {
 
 at::Tensor apply(const at::Tensor& input, const Loops& loops) {
   if (needs_gradient(input)) return SlopeFunction::apply(input, &loops);
-  const at::Tensor x = input.is_non_overlapping_and_dense() ? input : input.contiguous();
+  const at::Tensor x = dense(input);
   at::Tensor y = at::empty_like(x);
-  at::parallel_for(0, x.numel(), kGrain,
-                   [&](int64_t from, int64_t to) { loops.values(bits(x) + from, mutable_bits(y) + from, to - from); });
+  each_part(x.numel(),
+            [&](int64_t from, int64_t to) { loops.values(bits(x) + from, mutable_bits(y) + from, to - from); });
   return y;
 }
 
 class RectifyFunction : public torch::autograd::Function<RectifyFunction> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x) {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& input) {
     at::AutoDispatchBelowADInplaceOrView below;
-    const at::Tensor dense = x.is_non_overlapping_and_dense() ? x : x.contiguous();
-    at::Tensor y = at::empty_like(dense);
-    rectify(dense, y);
+    const at::Tensor x = dense(input);
+    at::Tensor y = at::empty_like(x);
+    rectify(x, y);
     ctx->save_for_backward({y});
     return y;
   }
@@ -279,11 +286,11 @@ class ScaleFunction : public torch::autograd::Function<ScaleFunction> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const at::Tensor& factors) {
     at::AutoDispatchBelowADInplaceOrView below;
-    const at::Tensor dense = factors.contiguous();
+    const at::Tensor packed = factors.contiguous();
     ctx->saved_data["factors_need"] = factors.requires_grad();
     ctx->saved_data["x_needs"] = x.requires_grad();
-    ctx->save_for_backward({factors.requires_grad() ? x : at::Tensor(), dense});
-    return scaled(x, dense);
+    ctx->save_for_backward({factors.requires_grad() ? x : at::Tensor(), packed});
+    return scaled(x, packed);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
