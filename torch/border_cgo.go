@@ -436,7 +436,9 @@ func borderModuleChannelsLast(h moduleHandle, on bool) error {
 	return check(C.st_module_channels_last(moduleC(h), boolC(on)))
 }
 
-func borderModuleLower(h moduleHandle) error { return check(C.st_module_lower(moduleC(h))) }
+func borderModuleLower(h moduleHandle, dtype DType) error {
+	return check(C.st_module_lower(moduleC(h), C.int32_t(dtype)))
+}
 
 func borderModuleZeroGrad(h moduleHandle) error { return check(C.st_module_zero_grad(moduleC(h))) }
 

@@ -94,7 +94,7 @@ func borderModuleTrain(moduleHandle, bool) error                       { return 
 func borderModuleRequiresGrad(moduleHandle, bool) error                { return ErrUnavailable }
 func borderModuleTo(moduleHandle, Device, DType) error                 { return ErrUnavailable }
 func borderModuleChannelsLast(moduleHandle, bool) error                { return ErrUnavailable }
-func borderModuleLower(moduleHandle) error                             { return ErrUnavailable }
+func borderModuleLower(moduleHandle, DType) error                      { return ErrUnavailable }
 func borderModuleZeroGrad(moduleHandle) error                          { return ErrUnavailable }
 func borderModuleClip(moduleHandle, float64) (float64, error)          { return 0, ErrUnavailable }
 

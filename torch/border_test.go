@@ -84,7 +84,7 @@ func borderCalls(h tensorHandle, m moduleHandle) map[string]func() error {
 		"st_module_requires_grad":  func() error { return borderModuleRequiresGrad(nil, true) },
 		"st_module_to":             func() error { return borderModuleTo(m, CPU, Int64) },
 		"st_module_channels_last":  func() error { return borderModuleChannelsLast(nil, true) },
-		"st_module_lower":          func() error { return borderModuleLower(nil) },
+		"st_module_lower":          func() error { return borderModuleLower(nil, BFloat16) },
 		"st_module_zero_grad":      func() error { return borderModuleZeroGrad(nil) },
 		"st_module_clip_grad_norm": func() error { _, err := borderModuleClip(m, 1); return err }, // no gradients
 

@@ -23,18 +23,21 @@ func loadLoweredGolden(t *testing.T) loweredGolden {
 	return readGolden[loweredGolden](t, filepath.Join("lowered", "golden.json"))
 }
 
-func lowered(t *testing.T, name string) *torch.Module {
+func lowered(t *testing.T, name string, dtype torch.DType) *torch.Module {
 	t.Helper()
 	m := load(t, name)
-	if err := m.Lower(); err != nil {
+	if err := m.Lower(dtype); err != nil {
 		t.Fatal(err)
 	}
 	return m
 }
 
-// Bfloat16 keeps eight bits, which the layers of these networks add up. A tap of a filter in the wrong place, or a gradient
-// that goes to the wrong pixel, makes a difference of the order of 1.
-const tolLoweredGradient = 8e-2
+// In bfloat16, which keeps eight bits, layers add up the rounding. A tap of a filter in the wrong place, or a gradient that goes
+// to the wrong pixel, makes a difference of the order of 1.
+var tolLowered = map[torch.DType]struct{ logits, gradient float64 }{
+	torch.Float32:  {1e-5, 1e-5},
+	torch.BFloat16: {tolBFloat16, 8e-2},
+}
 
 // A lowered network computes what eager PyTorch computes in float32, but for rounding; what it computed before, for images
 // of another number or size, changes no bit.
@@ -43,26 +46,28 @@ func TestLower(t *testing.T) {
 	w := testkit.Torch(t)
 	g := loadLoweredGolden(t)
 	for name, want := range g.Networks {
-		t.Run(name, func(t *testing.T) {
-			m := lowered(t, filepath.Join("lowered", name+".pt"))
-			do(t, w, func(s *torch.Scope) error {
-				x, y := s.FromFloat32(g.X, g.XShape...), s.FromInt64(g.Y, len(g.Y))
-				options := torch.GradOptions{Mean: g.Mean, Std: g.Std}
-				alone := m.Forward(s, x, g.Mean, g.Std)
-				grad, logits, loss := m.InputGrad(s, x, y, options)
-				near(t, "logits", floats(t, logits), want.Logits, tolBFloat16)
-				near(t, "loss", floats(t, loss), want.Loss, tolBFloat16)
-				near(t, "gradient", floats(t, grad), want.Grad, tolLoweredGradient)
-				near(t, "logits without a gradient", floats(t, alone), want.Logits, tolBFloat16)
+		for dtype, tol := range tolLowered {
+			t.Run(name+" "+dtype.String(), func(t *testing.T) {
+				m := lowered(t, filepath.Join("lowered", name+".pt"), dtype)
+				do(t, w, func(s *torch.Scope) error {
+					x, y := s.FromFloat32(g.X, g.XShape...), s.FromInt64(g.Y, len(g.Y))
+					options := torch.GradOptions{Mean: g.Mean, Std: g.Std}
+					alone := m.Forward(s, x, g.Mean, g.Std)
+					grad, logits, loss := m.InputGrad(s, x, y, options)
+					near(t, "logits", floats(t, logits), want.Logits, tol.logits)
+					near(t, "loss", floats(t, loss), want.Loss, tol.logits)
+					near(t, "gradient", floats(t, grad), want.Grad, tol.gradient)
+					near(t, "logits without a gradient", floats(t, alone), want.Logits, tol.logits)
 
-				n := len(g.X) / 3
-				two, _, _ := m.InputGrad(s, s.FromFloat32(g.X[:2*n], 2, 3, g.XShape[2], g.XShape[3]), s.FromInt64(g.Y[:2], 2), options)
-				near(t, "gradient of two", floats(t, two), want.Grad[:2*n], tolLoweredGradient)
-				again, _, _ := m.InputGrad(s, x, y, options)
-				bitEqual(t, "gradient after two", floats(t, again), floats(t, grad))
-				return s.Err()
+					n := len(g.X) / 3
+					two, _, _ := m.InputGrad(s, s.FromFloat32(g.X[:2*n], 2, 3, g.XShape[2], g.XShape[3]), s.FromInt64(g.Y[:2], 2), options)
+					near(t, "gradient of two", floats(t, two), want.Grad[:2*n], tol.gradient)
+					again, _, _ := m.InputGrad(s, x, y, options)
+					bitEqual(t, "gradient after two", floats(t, again), floats(t, grad))
+					return s.Err()
+				})
 			})
-		})
+		}
 	}
 }
 
@@ -71,7 +76,7 @@ func TestLoweredFunctions(t *testing.T) {
 	testkit.NoLeaks(t)
 	w := testkit.Torch(t)
 	g := loadLoweredGolden(t)
-	m := lowered(t, filepath.Join("lowered", "functions.pt"))
+	m := lowered(t, filepath.Join("lowered", "functions.pt"), torch.BFloat16)
 	do(t, w, func(s *torch.Scope) error {
 		x := s.FromFloat32(g.X, g.XShape...)
 		got := floats(t, m.Forward(s, x, g.Mean, g.Std))
@@ -94,21 +99,23 @@ func TestLowerKeepsNaN(t *testing.T) {
 	w := testkit.Torch(t)
 	g := loadLoweredGolden(t)
 	for name := range g.Networks {
-		m := lowered(t, filepath.Join("lowered", name+".pt"))
-		do(t, w, func(s *torch.Scope) error {
-			x := append([]float32(nil), g.X...)
-			for i := range len(x) / 3 {
-				x[i] = float32(math.NaN())
-			}
-			logits := floats(t, m.Forward(s, s.FromFloat32(x, g.XShape...), g.Mean, g.Std))
-			for k, v := range logits {
-				first := k < len(logits)/3
-				if isNaN := math.IsNaN(float64(v)); isNaN != first {
-					t.Errorf("%s: logit %d is %v", name, k, v)
+		for dtype := range tolLowered {
+			m := lowered(t, filepath.Join("lowered", name+".pt"), dtype)
+			do(t, w, func(s *torch.Scope) error {
+				x := append([]float32(nil), g.X...)
+				for i := range len(x) / 3 {
+					x[i] = float32(math.NaN())
 				}
-			}
-			return s.Err()
-		})
+				logits := floats(t, m.Forward(s, s.FromFloat32(x, g.XShape...), g.Mean, g.Std))
+				for k, v := range logits {
+					first := k < len(logits)/3
+					if isNaN := math.IsNaN(float64(v)); isNaN != first {
+						t.Errorf("%s in %v: logit %d is %v", name, dtype, k, v)
+					}
+				}
+				return s.Err()
+			})
+		}
 	}
 }
 
@@ -119,14 +126,24 @@ func TestLowerRefuses(t *testing.T) {
 	if err := m.SetTraining(true); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Lower(); err == nil || !strings.Contains(err.Error(), "train mode") {
+	if err := m.Lower(torch.BFloat16); err == nil || !strings.Contains(err.Error(), "train mode") {
 		t.Errorf("in train mode: %v", err)
 	}
-	m = lowered(t, "conv.pt")
+	m = load(t, "conv.pt")
+	if err := m.Lower(torch.Float64); err == nil || !strings.Contains(err.Error(), "float32 or bfloat16") {
+		t.Errorf("to float64: %v", err)
+	}
+	if err := m.To(torch.CPU, torch.BFloat16); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Lower(torch.BFloat16); err == nil || !strings.Contains(err.Error(), "not in float32") {
+		t.Errorf("from bfloat16: %v", err)
+	}
+	m = lowered(t, "conv.pt", torch.BFloat16)
 	if n := len(m.Tensors()); n != 0 {
 		t.Errorf("%d tensors can be changed after lowering", n)
 	}
-	if err := m.Lower(); err == nil || !strings.Contains(err.Error(), "lowered") {
+	if err := m.Lower(torch.BFloat16); err == nil || !strings.Contains(err.Error(), "lowered") {
 		t.Errorf("twice: %v", err)
 	}
 	if err := m.Save(filepath.Join(t.TempDir(), "m.pt"), nil); err == nil || !strings.Contains(err.Error(), "lowered") {

@@ -15,7 +15,7 @@ import (
 
 // abiVersion is the version of the border that this package was written for. It changes with every change of the C
 // headers (ST_ABI_VERSION), so that a stale shared library is refused and not misread.
-const abiVersion = 7
+const abiVersion = 8
 
 var initState struct {
 	sync.Mutex

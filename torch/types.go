@@ -162,6 +162,7 @@ type Info struct {
 	Threads      int
 	InterOp      int    // inter-op threads
 	Capability   string // CPU instruction set the kernels were chosen for, such as AVX2
+	BFloat16     bool   // whether the CPU has instructions for products in bfloat16
 	BLAS         string // libraries behind matrix products on the CPU
 
 	CUDA CUDAInfo

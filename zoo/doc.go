@@ -39,7 +39,8 @@
 // degenerate, where initial ones (zero gains, zero heads) would give zero gradients that prove nothing. On the kind of CPU
 // that made the file, with one thread per operation, float32 must agree to 1e-5: the largest difference relative to the largest logit, and the relative L2
 // difference of the gradient. Elsewhere kernels round differently, which ReLU and max pooling amplify, so float32 must
-// agree to 1e-4 and 3e-2, and a replay in float64 to 1e-5.
+// agree to 1e-4 and 3e-2, and a replay in float64 to 1e-5. Where the network is to be lowered (Mode), so is a copy, in
+// float32, which must agree with the record to 1e-4 and 3e-2 too.
 //
 // A file without sat.json, from any other exporter, is accepted with a warning after self-checks: finite, repeatable over
 // calls, independent of the batch size, with a gradient that is not zero. They cannot tell a wrong gradient from a right one.

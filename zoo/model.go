@@ -45,13 +45,7 @@ type LoadOptions struct {
 	// called inside its Do.
 	Worker   *torch.Worker
 	Describe Description
-	// Precision is the type the model computes in, float32 or bfloat16; images, logits and gradients stay float32. The
-	// checks run in float32 in any case.
-	Precision torch.DType
-	// ChannelsLast lays filters and feature maps pixel by pixel in memory (NHWC) also in float32, where some CPUs and GPUs
-	// compute convolutions faster so; it costs the equality with eager PyTorch in its usual order bit for bit. In
-	// bfloat16 they always lie so.
-	ChannelsLast bool
+	Mode     // the checks of the file run in plain float32 in any case
 	// CaptureGraphs records the steps of attacks as CUDA graphs; see torch.SignOptions.Capture.
 	CaptureGraphs bool
 	Resize        Resize       // of transferred images that have another size
@@ -72,6 +66,7 @@ type Model struct {
 	device    torch.Device
 
 	channels, height, width, classes int
+	parameters                       int
 	mean, std                        []float32
 	cropPct                          float64
 	interpolation                    string
@@ -150,8 +145,8 @@ func Load(ctx context.Context, path string, o LoadOptions) (*Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load model %s: %w", path, err)
 	}
-	if o.Precision != torch.Float32 && o.Precision != torch.BFloat16 {
-		return nil, fmt.Errorf("load model %s: precision %s: want float32 or bfloat16", path, o.Precision)
+	if err := o.Check(o.Device); err != nil {
+		return nil, fmt.Errorf("load model %s: %w", path, err)
 	}
 	m := &Model{worker: o.Worker, device: o.Device, resize: filter, antialias: o.Resize.Antialias, capture: o.CaptureGraphs}
 	if m.worker == nil {
@@ -186,22 +181,28 @@ func (m *Model) load(ctx context.Context, s *torch.Scope, path string, o LoadOpt
 		return fmt.Errorf("description of model %s: %w", m.name, err)
 	}
 	m.verified = VerifyResult{Name: m.name, Path: path, Device: m.device.String(), Classes: m.classes}
+	mode := o.Mode.On(m.device)
 	if m.manifest == nil {
-		if err = m.selfCheck(ctx, s, &m.verified); err == nil {
+		if err = m.selfCheck(ctx, s, mode.Lowered, &m.verified); err == nil {
 			err = m.checkClasses(o.Classes)
 		}
 		m.verified.Warnings = append(m.verified.Warnings, fmt.Sprintf("the file has no sat.json, so its gradients cannot be "+
 			"compared with recorded ones; it passed the self-checks, with mean %v, std %v, input %dx%d assumed", m.mean, m.std,
 			m.height, m.width))
 	} else if err = m.checkClasses(o.Classes); err == nil {
-		if err = m.replayOnce(ctx, s, path, o); err == nil && m.manifest.Attention {
+		if err = m.replayOnce(ctx, s, path, o.CacheDir, mode.Lowered); err == nil && m.manifest.Attention {
 			err = m.checkAttention(s)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	if err := m.setPrecision(o); err != nil {
+	for _, t := range m.module.Tensors() {
+		if !t.Buffer {
+			m.parameters += t.Elements()
+		}
+	}
+	if err := m.setMode(mode); err != nil {
 		return err
 	}
 	if o.Warn != nil {
@@ -212,20 +213,20 @@ func (m *Model) load(ctx context.Context, s *torch.Scope, path string, o LoadOpt
 	return nil
 }
 
-// setPrecision makes the module compute as o says. It comes last: a lowered module cannot be changed or read any more.
-func (m *Model) setPrecision(o LoadOptions) error {
-	if o.Precision == torch.BFloat16 && m.device.Type == torch.DeviceCPU {
-		if err := m.module.Lower(); err != nil {
-			return fmt.Errorf("%w; it can be used in float32", err)
+// setMode makes the module compute as mode says. It comes last: a lowered module cannot be changed or read any more.
+func (m *Model) setMode(mode Mode) error {
+	if mode.Lowered {
+		if err := m.module.Lower(mode.Precision); err != nil {
+			return fmt.Errorf("%w; it can be used in float32 without lowering", err)
 		}
 		return nil
 	}
-	if o.Precision != torch.Float32 {
-		if err := m.module.To(m.device, o.Precision); err != nil {
+	if mode.Precision != torch.Float32 {
+		if err := m.module.To(m.device, mode.Precision); err != nil {
 			return err
 		}
 	}
-	if o.ChannelsLast || o.Precision != torch.Float32 { // convolutions in 16 bit are made for this order
+	if mode.ChannelsLast {
 		return m.module.SetChannelsLast(true)
 	}
 	return nil
@@ -273,21 +274,21 @@ func (m *Model) describe(d Description) error {
 	return checkNormalisation(m.mean, m.std, m.channels)
 }
 
-// replayOnce replays the recorded gradients unless that was done before.
-func (m *Model) replayOnce(ctx context.Context, s *torch.Scope, path string, o LoadOptions) error {
-	if o.CacheDir == "" {
-		return m.manifest.replay(ctx, s, m.module, m.device, &m.verified)
+// replayOnce replays the recorded gradients, lowered too if that is asked for, unless it was done before; dir remembers it.
+func (m *Model) replayOnce(ctx context.Context, s *torch.Scope, path, dir string, lower bool) error {
+	if dir == "" {
+		return m.manifest.replay(ctx, s, m.module, m.device, lower, &m.verified)
 	}
-	cache, before, err := verifiedBefore(path, o.CacheDir, m.device)
+	cache, before, err := verifiedBefore(path, dir, m.device)
 	if err != nil {
 		return err
 	}
-	if before != nil {
+	if before != nil && (before.Lowered != nil || !lower) {
 		before.Name, before.Path = m.name, path
 		m.verified = *before
 		return nil
 	}
-	if err := m.manifest.replay(ctx, s, m.module, m.device, &m.verified); err != nil {
+	if err := m.manifest.replay(ctx, s, m.module, m.device, lower, &m.verified); err != nil {
 		return err
 	}
 	if err := rememberVerified(cache, m.verified); err != nil { // costs time at the next start, nothing else
@@ -315,15 +316,7 @@ func (m *Model) Classes() int { return m.classes }
 func (m *Model) Normalization() (mean, std []float32) { return m.mean, m.std }
 
 // Parameters is the number of trainable values.
-func (m *Model) Parameters() int {
-	n := 0
-	for _, t := range m.module.Tensors() {
-		if !t.Buffer {
-			n += t.Elements()
-		}
-	}
-	return n
-}
+func (m *Model) Parameters() int { return m.parameters }
 
 // Transform is the crop fraction and the interpolation of the model's evaluation transform; 0 and "" when neither the
 // manifest nor the caller gave them.

@@ -18,7 +18,7 @@ func TestPrecision(t *testing.T) {
 	for _, name := range []string{"resnet", "convnext", "vit", "pit", "swin"} {
 		t.Run(name, func(t *testing.T) {
 			exact := load(t, testdata(name), zoo.LoadOptions{Worker: w})
-			rough := load(t, testdata(name), zoo.LoadOptions{Worker: w, Precision: torch.BFloat16})
+			rough := load(t, testdata(name), zoo.LoadOptions{Worker: w, Mode: zoo.Mode{Precision: torch.BFloat16}})
 			height, width := exact.InputSize()
 			x, y := images(4, height, width), []int64{0, 9, 4, 1}
 			want, got := gradientOf(t, exact, x, y), gradientOf(t, rough, x, y)
@@ -31,7 +31,7 @@ func TestPrecision(t *testing.T) {
 			}
 		})
 	}
-	_, err := zoo.Load(t.Context(), testdata("vit"), zoo.LoadOptions{Worker: w, Precision: torch.Float16})
+	_, err := zoo.Load(t.Context(), testdata("vit"), zoo.LoadOptions{Worker: w, Mode: zoo.Mode{Precision: torch.Float16}})
 	wantError(t, err, "precision float16", "float32 or bfloat16")
 }
 
@@ -43,7 +43,7 @@ func TestChannelsLast(t *testing.T) {
 	for _, name := range []string{"resnet", "convnext", "vit", "pit", "swin"} {
 		t.Run(name, func(t *testing.T) {
 			usual := load(t, testdata(name), zoo.LoadOptions{Worker: w})
-			last := load(t, testdata(name), zoo.LoadOptions{Worker: w, ChannelsLast: true})
+			last := load(t, testdata(name), zoo.LoadOptions{Worker: w, Mode: zoo.Mode{ChannelsLast: true}})
 			height, width := usual.InputSize()
 			x, y, ids := images(4, height, width), []int64{0, 9, 4, 1}, []string{"a", "b", "c", "d"}
 			want, got := gradientOf(t, usual, x, y), gradientOf(t, last, x, y)

@@ -2,6 +2,7 @@ package zoo_test
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"reflect"
 	"testing"
@@ -33,13 +34,11 @@ func TestStepsOnTheModelEqualPlainSteps(t *testing.T) {
 	testkit.NoLeaks(t)
 	w := testkit.Torch(t)
 	for _, name := range []string{"resnet", "vit"} {
-		for mode, o := range map[string]zoo.LoadOptions{
-			"float32": {Worker: w}, "channels last": {Worker: w, ChannelsLast: true}, "bfloat16": {Worker: w, Precision: torch.BFloat16},
-		} {
-			if testing.Short() && name == "vit" && mode != "float32" {
+		for _, mode := range []zoo.Mode{{}, {ChannelsLast: true}, {Lowered: true}, {Precision: torch.BFloat16}} {
+			if testing.Short() && name == "vit" && mode != (zoo.Mode{}) {
 				continue
 			}
-			m := load(t, testdata(name), o)
+			m := load(t, testdata(name), zoo.LoadOptions{Worker: w, Mode: mode})
 			x, y, ids := images(4, 16, 16), []int64{0, 9, 4, 1}, []string{"a", "b", "c", "d"}
 			for label, change := range map[string]func(*attacks.PGD){
 				"paper":        func(*attacks.PGD) {},
@@ -50,7 +49,7 @@ func TestStepsOnTheModelEqualPlainSteps(t *testing.T) {
 				"normalised":   func(p *attacks.PGD) { p.NormalizedStep = true },
 				"margin":       func(p *attacks.PGD) { p.Loss = attacks.Margin },
 			} {
-				t.Run(name+" "+mode+" "+label, func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s %v %s", name, mode, label), func(t *testing.T) {
 					p := attacks.Defaults()
 					p.Steps = 4
 					change(&p)

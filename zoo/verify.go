@@ -56,7 +56,10 @@ type VerifyResult struct {
 	// Float32 is the worst over calls and batch sizes. Of a file without record it is the worst over repetitions.
 	Float32 Difference `json:"float32"`
 	// Float64 is the same in double precision, computed where the kernels are others.
-	Float64  *Difference `json:"float64,omitempty"`
+	Float64 *Difference `json:"float64,omitempty"`
+	// Lowered is the same of the network lowered in float32, if its mode asks for lowering, against the record. Of a file
+	// without one it is the distance from the network as it is.
+	Lowered  *Difference `json:"lowered,omitempty"`
 	Calls    []int       `json:"calls"`
 	Batches  []int       `json:"batches"`
 	Classes  int         `json:"classes"`
@@ -159,8 +162,8 @@ func (m *Manifest) batches(dtype torch.DType) []recordedBatch {
 	return out
 }
 
-// replay compares a copy of module with the record and fills in v.
-func (m *Manifest) replay(ctx context.Context, s *torch.Scope, module *torch.Module, d torch.Device, v *VerifyResult) error {
+// replay compares a copy of module with the record, and one that is lowered if that is asked for, and fills in v.
+func (m *Manifest) replay(ctx context.Context, s *torch.Scope, module *torch.Module, d torch.Device, lower bool, v *VerifyResult) error {
 	info, err := torch.Describe()
 	if err != nil {
 		return err
@@ -182,8 +185,26 @@ func (m *Manifest) replay(ctx context.Context, s *torch.Scope, module *torch.Mod
 	if v.Float32, err = m.compare(ctx, s, filled, d, torch.Float32); err != nil {
 		return err
 	}
-	if err := v.judge("float32", v.Float32, logits, gradient); err != nil || v.SameKernels || !m.Check.Float64 {
+	if err := v.judge("float32", v.Float32, logits, gradient); err != nil {
 		return err
+	}
+	if lower {
+		lowered, err := lowerCopy(filled)
+		if err != nil {
+			return err
+		}
+		defer lowered.Close()
+		difference, err := m.compare(ctx, s, lowered, d, torch.Float32)
+		if err != nil {
+			return err
+		}
+		v.Lowered = &difference
+		if err := v.judgeLowered(); err != nil {
+			return err
+		}
+	}
+	if v.SameKernels || !m.Check.Float64 {
+		return nil
 	}
 	if err := filled.To(d, torch.Float64); err != nil {
 		return err
@@ -194,6 +215,28 @@ func (m *Manifest) replay(ctx context.Context, s *torch.Scope, module *torch.Mod
 	}
 	v.Float64 = &difference
 	return v.judge("float64", difference, exactTolerance, exactTolerance)
+}
+
+// lowerCopy lowers a copy of module in float32: what is rearranged shows there, without the rounding of bfloat16, for which
+// the same is rearranged.
+func lowerCopy(module *torch.Module) (*torch.Module, error) {
+	lowered, err := module.Clone()
+	if err != nil {
+		return nil, err
+	}
+	if err := lowered.Lower(torch.Float32); err != nil {
+		lowered.Close()
+		return nil, err
+	}
+	return lowered, nil
+}
+
+func (v *VerifyResult) judgeLowered() error {
+	if d := v.Lowered; !(d.Logits <= elsewhereLogits && d.Gradient <= elsewhereGradient) { // negated, so that NaN fails
+		return v.refuse("lowering it changes its logits by %.3g and its input gradients by %.3g (relative); %.0e and %.0e are "+
+			"allowed. It can be used in float32 without lowering", d.Logits, d.Gradient, elsewhereLogits, elsewhereGradient)
+	}
+	return nil
 }
 
 func (v *VerifyResult) judge(precision string, d Difference, logits, gradient float64) error {
@@ -324,8 +367,9 @@ func quotient(difference, norm float64) float64 {
 }
 
 // selfCheck is what can be checked of a file without record. It returns the number of classes. Its images are the seeded
-// ones of the record; the label is the least likely class, so that the loss cannot be saturated.
-func (m *Model) selfCheck(ctx context.Context, s *torch.Scope, v *VerifyResult) error {
+// ones of the record; the label is the least likely class, so that the loss cannot be saturated. lower asks for a
+// comparison with the network lowered in float32.
+func (m *Model) selfCheck(ctx context.Context, s *torch.Scope, lower bool, v *VerifyResult) error {
 	v.Calls, v.Batches = []int{1, 2, 3}, []int{selfCheckSmall, selfCheckLarge}
 	pixels := checkImages(selfCheckSeed, selfCheckLarge, m.channels, m.height, m.width)
 	images := m.channels * m.height * m.width
@@ -399,7 +443,24 @@ func (m *Model) selfCheck(ctx context.Context, s *torch.Scope, v *VerifyResult) 
 		return v.refuse("its results for an image depend on the rest of the batch (logits by %.3g, gradient by %.3g, relative)",
 			dLogits, dGradient)
 	}
-	return nil
+	if !lower {
+		return nil
+	}
+	whole := m.module
+	if m.module, err = lowerCopy(whole); err != nil {
+		m.module = whole
+		return err
+	}
+	defer func() {
+		m.module.Close()
+		m.module = whole
+	}()
+	grad, again, err := run(selfCheckLarge, labels)
+	if err != nil {
+		return err
+	}
+	v.Lowered = &Difference{Logits: relativeMax(again, logits), Gradient: relativeL2(grad, first)}
+	return v.judgeLowered()
 }
 
 func notFinite(v float32) bool { return math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) }

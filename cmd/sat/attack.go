@@ -24,7 +24,7 @@ func attackCommand() *cli.Command {
 	return command(cli.Command{
 		Name:   "attack",
 		Usage:  "adversarial images of one TorchScript classifier",
-		Flags:  slices.Concat(flags, folderFlags(), attackFlags("label"), modelFlags()),
+		Flags:  slices.Concat(flags, folderFlags(), attackFlags("label"), modeFlags(), modelFlags()),
 		Action: attack,
 	}, "sat attack --model a.pt --images images.npy --labels labels.npy --epsilon 8/255 --out adversarial.npy")
 }
@@ -90,7 +90,7 @@ func attack(c *cli.Context) error {
 		Model: c.String("model"), Describe: settings.describe, Images: c.String("images"), Folder: folderOptions(c), Labels: c.String("labels"),
 		Targets: c.String("target-labels"), Out: c.String("out"), Pictures: c.String("pictures"),
 		Attack: settings.attack, OnlyCorrect: c.Bool("only-correct"),
-		Device: settings.device, Threads: n, Precision: settings.precision, ChannelsLast: settings.channelsLast, Batch: batch, Memory: settings.memory,
+		Device: settings.device, Threads: n, Mode: settings.mode, Batch: batch, Memory: settings.memory,
 		Progress: progress(c),
 	}
 	if c.Bool("check") {
@@ -107,7 +107,7 @@ func attack(c *cli.Context) error {
 		}
 		return printJSON(c.App.Writer, attackJSON{
 			SchemaVersion: schemaVersion, Model: result.Model, Out: c.String("out"), Correct: result.Correct, Fooled: result.Fooled,
-			Attack: result.Settings, Batch: result.Batch, Threads: n, Precision: settings.precision.String(),
+			Attack: result.Settings, Batch: result.Batch, Threads: n, Precision: settings.mode.String(),
 			Saturated: result.SaturatedImages, ZeroGradient: result.ZeroGradImages,
 			Survivors: result.Survivors(), Targets: result.Targets, Reached: result.Reached, Stages: stages,
 			Warnings: append([]string{}, result.Warnings...),

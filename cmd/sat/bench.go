@@ -10,7 +10,7 @@ import (
 
 	"sat/internal/experiment"
 	"sat/internal/run"
-	"sat/torch"
+	"sat/zoo"
 )
 
 // benchFamilies stands for the zoo: plain and grouped residual networks, modern and mobile convolutional ones, convolution
@@ -93,7 +93,7 @@ func benchAttack(c *cli.Context) (run.BenchAttack, error) {
 func benchFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "models", Usage: "names for timm.create_model, comma-separated", Value: benchFamilies},
-		&cli.StringFlag{Name: "precision", Usage: "float32, channels-last (float32 too) and bfloat16, comma-separated; the peer computes in float32, in the usual layout", Value: "float32,bfloat16"},
+		&cli.StringFlag{Name: "precision", Usage: "float32, channels-last and lowered (float32 too) and bfloat16, comma-separated; the peer computes in float32, in the usual layout", Value: "float32,bfloat16"},
 		&cli.IntFlag{Name: "batch", Usage: "images per pass", Value: 4},
 		&cli.IntFlag{Name: "steps", Usage: "iterations per attack, or forward passes per turn; 0: as many as take about --seconds"},
 		&cli.Float64Flag{Name: "seconds", Usage: "length of a turn where --steps is 0", Value: 1},
@@ -138,7 +138,7 @@ func bench(c *cli.Context, work run.BenchWork) error {
 		}
 	}
 	for word := range strings.SplitSeq(c.String("precision"), ",") {
-		mode, err := run.ParseBenchMode(word)
+		mode, err := zoo.ParseMode(word)
 		if err != nil {
 			return usagef("--precision: %w", err)
 		}
@@ -146,7 +146,7 @@ func bench(c *cli.Context, work run.BenchWork) error {
 	}
 	perImage := work == run.BenchAttacks && !job.PGD()
 	if perImage && !c.IsSet("precision") {
-		job.Modes = []run.BenchMode{{Precision: torch.Float32}} // bfloat16 ties logits of random networks, and then less is to do
+		job.Modes = []zoo.Mode{{}} // bfloat16 ties logits of random networks, and then less is to do
 	}
 
 	table := benchTable{tableWriter: tableWriter{out: c.App.Writer, markdown: c.Bool("markdown")}, peer: job.Peer, perImage: perImage}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -13,7 +14,6 @@ import (
 	"sat/boundary"
 	"sat/internal/experiment"
 	"sat/internal/run"
-	"sat/torch"
 )
 
 func boundaryCommand() *cli.Command {
@@ -31,13 +31,11 @@ func boundaryCommand() *cli.Command {
 		&cli.Uint64Flag{Name: "seed", Usage: "triplet r is drawn by seed + r"},
 		&cli.IntFlag{Name: "workers", Usage: "models at work at the same time", Value: 1},
 		&cli.IntFlag{Name: "batch", Usage: "points per pass", Value: 64},
-		choice("precision", "in which the model computes", "float32", "bfloat16"),
-		channelsLast(),
 	}
 	return command(cli.Command{
 		Name:   "boundary",
 		Usage:  "agreement of decision boundaries of TorchScript classifiers on planes through three images",
-		Flags:  append(flags, modelFlags()...),
+		Flags:  slices.Concat(flags, modeFlags(), modelFlags()),
 		Action: compareBoundaries,
 	}, "sat boundary --model a.pt --model b.pt --images images.npy --labels labels.npy --triplets 4 --pictures 1 --out agreement")
 }
@@ -75,7 +73,7 @@ func boundarySpec(c *cli.Context) (run.Spec, error) {
 	if err != nil {
 		return run.Spec{}, err
 	}
-	precision, err := torch.ParseDType(c.String("precision"))
+	mode, err := readMode(c, d)
 	if err != nil {
 		return run.Spec{}, err
 	}
@@ -110,7 +108,7 @@ func boundarySpec(c *cli.Context) (run.Spec, error) {
 	}
 	spec := run.Spec{
 		Name: filepath.Base(c.String("out")), Dir: c.String("out"), Agreement: c.String("out"), Seed: options.Seed,
-		Device: d, Precision: precision, ChannelsLast: c.Bool("channels-last"), Workers: c.Int("workers"), Threads: n, Batch: c.Int("batch"), Boundary: b,
+		Device: d, Mode: mode, Workers: c.Int("workers"), Threads: n, Batch: c.Int("batch"), Boundary: b,
 		Transfer: experiment.DefaultTransfer(), Data: experiment.DefaultData(),
 	}
 	info, err := os.Stat(c.String("images"))

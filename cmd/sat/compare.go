@@ -28,7 +28,7 @@ func compareCommand() *cli.Command {
 	return command(cli.Command{
 		Name:   "compare",
 		Usage:  "similarity of TorchScript classifiers, no experiment file needed",
-		Flags:  slices.Concat(flags, folderFlags(), attackFlags(), modelFlags()),
+		Flags:  slices.Concat(flags, folderFlags(), attackFlags(), modeFlags(), modelFlags()),
 		Action: compare,
 	}, "sat compare --model a.pt --model b.pt --images images.npy --labels labels.npy --epsilon 24/255 --out similarity")
 }
@@ -58,7 +58,7 @@ func compare(c *cli.Context) error {
 	transfer := experiment.DefaultTransfer()
 	spec := run.Spec{
 		Name: filepath.Base(c.String("out")), Dir: c.String("out"), Similarity: c.String("out"),
-		Device: settings.device, Precision: settings.precision, ChannelsLast: settings.channelsLast, Workers: workers, Threads: n, Batch: batch, Memory: settings.memory,
+		Device: settings.device, Mode: settings.mode, Workers: workers, Threads: n, Batch: batch, Memory: settings.memory,
 		Attack: settings.attack, Transfer: transfer, Scores: experiment.DefaultSimilarity(), Data: experiment.DefaultData(),
 	}
 	info, err := os.Stat(c.String("images"))

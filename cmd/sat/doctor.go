@@ -95,10 +95,14 @@ func torchFindings(want torch.Device) []finding {
 	if info.BuildVersion != info.Version {
 		abi.OK, abi.Mend = false, setup
 	}
+	bfloat16 := "no instructions for bfloat16"
+	if info.BFloat16 {
+		bfloat16 = "with bfloat16"
+	}
 	findings := []finding{
 		{Name: "libtorch", OK: true, State: info.Version + " at " + info.Path},
 		abi,
-		{Name: "CPU kernels", OK: true, State: fmt.Sprintf("%s, %s, %d threads", info.Capability, info.BLAS, info.Threads)},
+		{Name: "CPU kernels", OK: true, State: fmt.Sprintf("%s, %s, %s, %d threads", info.Capability, bfloat16, info.BLAS, info.Threads)},
 		cudaFinding(info, want, cudaErr),
 		jitFinding(info.JIT),
 	}

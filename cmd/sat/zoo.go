@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -30,7 +31,7 @@ func zooCommand() *cli.Command {
 				Name:      "verify",
 				Usage:     "replay the recorded logits and gradients of module files",
 				ArgsUsage: "FILE...",
-				Flags:     modelFlags(),
+				Flags:     slices.Concat(modelFlags(), modeFlags()),
 				Action:    verifyZoo,
 			}, "sat zoo verify modules/resnet18.pt"),
 			zooTableCommand(),
@@ -99,13 +100,17 @@ func verifyZoo(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	mode, err := readMode(c, d)
+	if err != nil {
+		return err
+	}
 	if err := run.StartTorch(d, n); err != nil {
 		return err
 	}
 	var results []zoo.VerifyResult
 	var failures []error
 	for _, path := range c.Args().Slice() {
-		result, err := zoo.Verify(c.Context, path, zoo.LoadOptions{Device: d, Describe: describe})
+		result, err := zoo.Verify(c.Context, path, zoo.LoadOptions{Device: d, Describe: describe, Mode: mode})
 		if errors.Is(err, context.Canceled) {
 			return err
 		}
@@ -137,7 +142,11 @@ func verifyZoo(c *cli.Context) error {
 			if !r.Recorded {
 				how = "passes the self-checks; it has no recorded gradients"
 			}
-			fmt.Fprintf(c.App.Writer, "%s  %s (logits %.1e, gradient %.1e)\n", r.Path, how, r.Float32.Logits, r.Float32.Gradient)
+			lowered := ""
+			if r.Lowered != nil {
+				lowered = fmt.Sprintf("; lowered %.1e, %.1e", r.Lowered.Logits, r.Lowered.Gradient)
+			}
+			fmt.Fprintf(c.App.Writer, "%s  %s (logits %.1e, gradient %.1e%s)\n", r.Path, how, r.Float32.Logits, r.Float32.Gradient, lowered)
 		}
 	}
 	return errors.Join(failures...)

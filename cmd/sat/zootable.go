@@ -25,12 +25,11 @@ func zooTableCommand() *cli.Command {
 		Name:      "table",
 		Usage:     "verify and measure module files: size, cost of a prediction and of a gradient, what is wrong with them",
 		ArgsUsage: "DIR|FILE...",
-		Flags: append(modelFlags(),
+		Flags: slices.Concat(modelFlags(), modeFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "out", Usage: "FILE.csv, FILE.md or FILE.json; without it CSV goes to stdout"},
 			&cli.IntFlag{Name: "batch", Value: 4, Usage: "images per call"},
 			&cli.IntFlag{Name: "repeats", Value: 5, Usage: "measured calls, of which the median counts, after two that do not"},
-			choice("precision", "in which the models compute", "float32", "bfloat16"),
-		),
+		}),
 		Action: zooTable,
 	}, "sat zoo table --batch 2 --repeats 3 --out table.md modules")
 	c.Description += "\n\nThe time is that of one image. With --out, an interrupted measurement goes on where it was."
@@ -46,10 +45,10 @@ func zooTable(c *cli.Context) error {
 	if err := positive(c, "batch", "repeats"); err != nil {
 		return err
 	}
-	if job.Precision, err = torch.ParseDType(c.String("precision")); err != nil {
+	if job.Device, err = device(c, ""); err != nil {
 		return err
 	}
-	if job.Device, err = device(c, ""); err != nil {
+	if job.Mode, err = readMode(c, job.Device); err != nil {
 		return err
 	}
 	if job.Threads, err = threads(c); err != nil {
@@ -156,7 +155,7 @@ type tableProvenance struct {
 }
 
 func tableSettings(job run.TableJob) tableProvenance {
-	s := tableProvenance{Device: job.Device.String(), Threads: job.Threads, Precision: job.Precision.String(), Batch: job.Batch,
+	s := tableProvenance{Device: job.Device.String(), Threads: job.Threads, Precision: job.Mode.String(), Batch: job.Batch,
 		Repeats: job.Repeats, Versions: run.Versions()}
 	if info, err := torch.Describe(); err == nil {
 		s.Kernels = info.Capability

@@ -33,13 +33,12 @@ type AttackJob struct {
 	// OnlyCorrect copies the clean image where the model is wrong already, instead of attacking it.
 	OnlyCorrect bool
 
-	Device       torch.Device
-	Threads      int
-	Precision    torch.DType
-	ChannelsLast bool  // see Spec
-	Batch        int   // 0: the fastest within Memory, or without one all images, at most 64
-	Memory       int64 // the most that may be resident, in bytes; 0: no limit
-	Progress     *Progress
+	Device  torch.Device
+	Threads int
+	zoo.Mode
+	Batch    int   // 0: the fastest within Memory, or without one all images, at most 64
+	Memory   int64 // the most that may be resident, in bytes; 0: no limit
+	Progress *Progress
 }
 
 // AttackResult describes the images of AttackJob.Out; index i belongs to image i of the input.
@@ -274,8 +273,9 @@ func (job *AttackJob) open(ctx context.Context) (_ *session, err error) {
 	if s.describe, err = job.describe(s.set); err != nil {
 		return nil, err
 	}
+	slowBFloat16(job.Device, "precision", job.Precision, job.Progress.Warn)
 	s.model, err = zoo.Load(ctx, job.Model, zoo.LoadOptions{
-		Device: job.Device, Worker: s.pool.workers[0], Describe: s.describe, Precision: job.Precision, ChannelsLast: job.ChannelsLast,
+		Device: job.Device, Worker: s.pool.workers[0], Describe: s.describe, Mode: job.Mode,
 		Warn: job.Progress.Warn,
 	})
 	if err != nil {

@@ -34,7 +34,7 @@ type BenchJob struct {
 	Work BenchWork
 	BenchAttack
 	Models  []string // names for timm.create_model
-	Modes   []BenchMode
+	Modes   []zoo.Mode
 	Batch   int
 	Steps   int // 0: as many as take about Seconds
 	Seconds float64
@@ -44,33 +44,6 @@ type BenchJob struct {
 	Peer    bool // also run the peer, turn by turn
 	Home    string
 	Dir     string // modules are kept here
-}
-
-// BenchMode is how a network computes.
-type BenchMode struct {
-	Precision    torch.DType
-	ChannelsLast bool // in float32; bfloat16 always does
-}
-
-func (m BenchMode) String() string {
-	if m.ChannelsLast {
-		return benchChannelsLast
-	}
-	return m.Precision.String()
-}
-
-const benchChannelsLast = "channels-last"
-
-// ParseBenchMode reads float32, channels-last (in float32) or bfloat16.
-func ParseBenchMode(word string) (BenchMode, error) {
-	if word == benchChannelsLast {
-		return BenchMode{torch.Float32, true}, nil
-	}
-	precision, err := torch.ParseDType(word)
-	if err != nil || precision != torch.Float32 && precision != torch.BFloat16 {
-		return BenchMode{}, fmt.Errorf("%q: want float32, channels-last or bfloat16", word)
-	}
-	return BenchMode{Precision: precision}, nil
 }
 
 // benchWarmup is how many turns run before the first measured one: first calls are up to twice as slow.
@@ -296,10 +269,10 @@ type ours struct {
 	ids    []string
 }
 
-func (job BenchJob) start(ctx context.Context, name string, mode BenchMode) (*ours, error) {
+func (job BenchJob) start(ctx context.Context, name string, mode zoo.Mode) (*ours, error) {
 	o := &ours{job: job}
 	for range job.Workers {
-		model, err := zoo.Load(ctx, job.module(name), zoo.LoadOptions{CacheDir: job.Dir, Precision: mode.Precision, ChannelsLast: mode.ChannelsLast})
+		model, err := zoo.Load(ctx, job.module(name), zoo.LoadOptions{CacheDir: job.Dir, Mode: mode})
 		if err != nil {
 			o.close()
 			return nil, err

@@ -8,7 +8,7 @@ import (
 	"sat/attacks"
 	"sat/internal/experiment"
 	"sat/internal/testkit"
-	"sat/torch"
+	"sat/zoo"
 )
 
 // TestBenchAttack: every method is measured on images that all withstand, so that there is always the same to do.
@@ -25,7 +25,7 @@ func TestBenchAttack(t *testing.T) {
 	for _, method := range experiment.Methods() {
 		t.Run(method, func(t *testing.T) {
 			job := BenchJob{Work: BenchAttacks, BenchAttack: BenchAttack{Method: method, Epsilon: epsilon, Targets: 2, Queries: 3},
-				Models: []string{"small"}, Modes: []BenchMode{{Precision: torch.Float32}}, Batch: 2, Steps: 2, Rounds: 2, Threads: 1, Workers: 1,
+				Models: []string{"small"}, Modes: []zoo.Mode{{}}, Batch: 2, Steps: 2, Rounds: 2, Threads: 1, Workers: 1,
 				Home: root, Dir: dir}
 			var results []BenchResult
 			must(t, Bench(t.Context(), job, func(r BenchResult) { results = append(results, r) }))

@@ -46,7 +46,7 @@ func boundaries(t *testing.T, n, triplets int, models ...string) Spec {
 	spec := Spec{
 		Name: "test", Dir: filepath.Join(dir, "run"), Similarity: filepath.Join(dir, "run", "similarity"),
 		Agreement: filepath.Join(dir, "run", "boundary"),
-		Device:    torch.CPU, Precision: torch.Float32, Workers: 2, Threads: 1, Batch: 16,
+		Device:    torch.CPU, Workers: 2, Threads: 1, Batch: 16,
 		Data: experiment.DefaultData(), Transfer: experiment.DefaultTransfer(), Scores: experiment.DefaultSimilarity(),
 		Boundary: &Boundary{Options: boundary.Options{Seed: 5, Grid: 6, Margin: 0.2}, Triplets: triplets, Pictures: 1},
 	}

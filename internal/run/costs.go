@@ -97,11 +97,7 @@ func (r *runner) machine() string {
 	if err != nil {
 		host = "this host"
 	}
-	layout := ""
-	if r.ChannelsLast {
-		layout = ", channels last"
-	}
-	return fmt.Sprintf("%s, %s, %s, %d threads%s", host, r.device(), r.Precision, r.Threads, layout)
+	return fmt.Sprintf("%s, %s, %s, %d threads", host, r.device(), r.Mode, r.Threads)
 }
 
 // rememberCosts takes what an earlier execution measured on this machine.

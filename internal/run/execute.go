@@ -26,6 +26,16 @@ func StartTorch(d torch.Device, threads int) error {
 	return nil
 }
 
+// slowBFloat16 warns of a precision that this processor has no instructions for.
+func slowBFloat16(d torch.Device, setting string, precision torch.DType, warn func(string)) {
+	if d.Type != torch.DeviceCPU || precision != torch.BFloat16 {
+		return
+	}
+	if info, err := torch.Describe(); err == nil && !info.BFloat16 {
+		warn(setting + " = \"bfloat16\": this processor has no instructions for it; float32 is faster here, and exact")
+	}
+}
+
 // task is a piece of work for one worker. It makes one or more units: for instance, "show every stored source to this
 // target" makes one unit per source, with the target loaded once. A task skips the units that are already finished.
 type task struct {

@@ -53,7 +53,7 @@ func comparison(t *testing.T, n int, models ...string) Spec {
 	dir := t.TempDir()
 	spec := Spec{
 		Name: "test", Dir: filepath.Join(dir, "run"), Similarity: filepath.Join(dir, "run", "similarity"), Agreement: filepath.Join(dir, "run", "boundary"),
-		Device: torch.CPU, Precision: torch.Float32, Workers: 2, Threads: 1, Batch: 4,
+		Device: torch.CPU, Workers: 2, Threads: 1, Batch: 4,
 		Data: experiment.DefaultData(), Transfer: experiment.DefaultTransfer(), Scores: experiment.DefaultSimilarity(),
 		Attack: Attack{Method: "pgd", Epsilon: "8/255", Attacker: attacks.Defaults()},
 	}

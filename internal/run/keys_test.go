@@ -14,7 +14,7 @@ import (
 // keyed is a run of two models of which only the keys are looked at.
 func keyed() *runner {
 	r := &runner{Spec: Spec{
-		Name: "test", Dir: "run", Similarity: "run/similarity", Device: torch.CPU, Precision: torch.Float32, Workers: 2, Threads: 1, Batch: 64,
+		Name: "test", Dir: "run", Similarity: "run/similarity", Device: torch.CPU, Workers: 2, Threads: 1, Batch: 64,
 		Attack:   Attack{Method: "pgd", Epsilon: "8/255", Attacker: attacks.Defaults()},
 		Transfer: experiment.DefaultTransfer(), Scores: experiment.DefaultSimilarity(),
 	}}
@@ -86,6 +86,9 @@ func TestKeys(t *testing.T) {
 		{"device", nil, func(r *runner) { r.Device = torch.Device{Type: torch.DeviceCUDA} }, evaluations + ofAttacks + transfers + controls},
 		{"precision", nil, func(r *runner) { r.Precision = torch.BFloat16 }, evaluations + ofAttacks + transfers + controls},
 		{"channels last", nil, func(r *runner) { r.ChannelsLast = true }, evaluations + ofAttacks + transfers + controls},
+		{"lowered", nil, func(r *runner) { r.Lowered = true }, evaluations + ofAttacks + transfers + controls},
+		{"channels last, as always when lowered", func(r *runner) { r.Lowered = true }, func(r *runner) { r.ChannelsLast = true }, ""},
+		{"lowered, as always in bfloat16", func(r *runner) { r.Precision = torch.BFloat16 }, func(r *runner) { r.Lowered = true }, ""},
 		{"channels last, as always in bfloat16", func(r *runner) { r.Precision = torch.BFloat16 }, func(r *runner) { r.ChannelsLast = true }, ""},
 		{"list of images or labels", nil, func(r *runner) { r.eval.ImagesDigest = "other" }, evaluations + ofAttacks + transfers + controls},
 		{"pixels of one model", nil, func(r *runner) { r.members[1].images = fixedImages("other") },

@@ -27,7 +27,7 @@ type numerics struct {
 	Precision string `json:"precision"`
 	Threads   int    `json:"threads"`
 	Batch     int    `json:"batch"`
-	// ChannelsLast is left out where precision says it already, or it is off.
+	// ChannelsLast is left out where something else says it already, or it is off.
 	ChannelsLast bool `json:"channels_last,omitempty"`
 	// Lowered is the version of what torch.Module.Lower makes of a network; 0 where nothing is lowered.
 	Lowered int `json:"lowered,omitempty"`
@@ -37,10 +37,11 @@ type numerics struct {
 const loweredVersion = 1
 
 func (r *runner) numerics(m *member) numerics {
-	n := numerics{Device: r.device(), Precision: r.Precision.String(), Threads: r.Threads, Batch: r.batchOf(m),
-		ChannelsLast: r.ChannelsLast && r.Precision == torch.Float32}
-	if r.Precision == torch.BFloat16 && r.Device.Type == torch.DeviceCPU {
+	n := numerics{Device: r.device(), Precision: r.Precision.String(), Threads: r.Threads, Batch: r.batchOf(m)}
+	if mode := r.Mode.On(r.Device); mode.Lowered {
 		n.Lowered = loweredVersion
+	} else {
+		n.ChannelsLast = mode.ChannelsLast && mode.Precision == torch.Float32
 	}
 	return n
 }
@@ -58,7 +59,7 @@ func (r *runner) load(ctx context.Context, w *torch.Worker, m *member) (*zoo.Mod
 	started := time.Now()
 	model, err := zoo.Load(ctx, m.module, zoo.LoadOptions{
 		Device: r.Device, Worker: w, Describe: m.Describe, Name: m.Name,
-		Precision: r.Precision, ChannelsLast: r.ChannelsLast,
+		Mode:     r.Mode,
 		Resize:   zoo.Resize{Filter: r.Transfer.Resize, Antialias: r.Transfer.Antialias},
 		CacheDir: filepath.Join(r.Dir, "cache"), Warn: func(message string) { r.warn("%s", message) },
 	})

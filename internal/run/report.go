@@ -128,6 +128,9 @@ func (r *runner) writeRun(ctx context.Context) error {
 	if r.ChannelsLast {
 		execution["channels_last"] = true
 	}
+	if r.Lowered {
+		execution["lowered"] = true
+	}
 	file := runFile{
 		SchemaVersion: schemaVersion, Name: r.Name, Title: r.Title, Experiment: r.Experiment, Seed: r.Seed,
 		Finished: time.Now().UTC().Truncate(time.Second), Attack: attack,

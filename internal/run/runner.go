@@ -174,6 +174,7 @@ func (r *runner) workers() (*pool, error) {
 	if err := StartTorch(r.Device, r.Threads); err != nil {
 		return nil, err
 	}
+	slowBFloat16(r.Device, "precision", r.Precision, r.Progress.Warn)
 	var err error
 	r.pool, err = newPool(r.Workers, r.Progress)
 	return r.pool, err

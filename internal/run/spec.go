@@ -23,14 +23,12 @@ type Spec struct {
 	Agreement  string // folder of the agreement of decision boundaries: DIR/boundary, or DIR itself for `sat boundary`
 	Seed       uint64
 
-	Device    torch.Device
-	Precision torch.DType
-	// ChannelsLast lays filters and feature maps pixel by pixel in memory (zoo.LoadOptions); part of every key, like Threads.
-	ChannelsLast bool
-	Workers      int   // OS threads that run models at the same time
-	Threads      int   // threads of one operation; part of every key, because kernels round differently for another number
-	Batch        int   // images per forward pass or gradient; part of every key for the same reason; 0: chosen for each model
-	Memory       int64 // the most that may be resident, in bytes; 0: no limit, and Batch must be given
+	Device   torch.Device
+	zoo.Mode       // part of every key, like Threads
+	Workers  int   // OS threads that run models at the same time
+	Threads  int   // threads of one operation; part of every key, because kernels round differently for another number
+	Batch    int   // images per forward pass or gradient; part of every key for the same reason; 0: chosen for each model
+	Memory   int64 // the most that may be resident, in bytes; 0: no limit, and Batch must be given
 
 	Data       experiment.Data
 	Evaluate   experiment.Evaluate
@@ -101,10 +99,14 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 	if err != nil {
 		return Spec{}, err
 	}
+	mode := zoo.Mode{Precision: precision, ChannelsLast: c.ChannelsLast, Lowered: c.Lowered}
+	if err := mode.Check(device); err != nil {
+		return Spec{}, c.Problem("lowered", "", "%v", err)
+	}
 	s := Spec{
 		Name: c.Name, Title: c.Report.Title, Experiment: file, Resolved: c.Resolved(),
 		Dir: c.Out, Similarity: filepath.Join(c.Out, "similarity"), Agreement: filepath.Join(c.Out, "boundary"), Seed: c.Seed,
-		Device: device, Precision: precision, ChannelsLast: c.ChannelsLast, Threads: c.Threads, Batch: c.Batch, Memory: int64(c.Memory),
+		Device: device, Mode: mode, Threads: c.Threads, Batch: c.Batch, Memory: int64(c.Memory),
 		See: c.Report.See, Workers: c.Workers, Data: c.Data, Evaluate: c.Evaluate, Transfer: c.Transfer, Scores: c.Similarity, Analysis: c.Analysis, PaperValue: c.Report.Paper,
 		PDF: c.Report.PDF, Dendrogram: c.Report.Dendrogram,
 	}

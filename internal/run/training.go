@@ -67,7 +67,7 @@ func (r *runner) train(ctx context.Context) error {
 func (r *runner) trainAll(ctx context.Context, members []*member, sets *trainingSets) error {
 	var tasks []task
 	var failures []Failure
-	skipped := 0.0
+	skipped, precision := 0.0, torch.Float32
 	for _, m := range members {
 		if m.Recipe == nil {
 			if m.exported != "" {
@@ -123,6 +123,9 @@ func (r *runner) trainAll(ctx context.Context, members []*member, sets *training
 			}
 			continue
 		}
+		if recipe.Precision == torch.BFloat16.String() {
+			precision = torch.BFloat16
+		}
 		tasks = append(tasks, task{model: m.Name, name: m.Name, passes: passes,
 			do: func(ctx context.Context, w *torch.Worker, _ func(float64)) error {
 				return r.trainModel(ctx, m, unit, train.Job{
@@ -133,6 +136,9 @@ func (r *runner) trainAll(ctx context.Context, members []*member, sets *training
 	}
 	if err := r.leaveOut(StageTrain, failures); err != nil {
 		return err
+	}
+	if len(tasks) > 0 {
+		slowBFloat16(r.Device, "amp", precision, r.Progress.Warn)
 	}
 	return r.execute(ctx, StageTrain, tasks, skipped, fmt.Sprintf("%d models", len(tasks)))
 }

@@ -24,14 +24,14 @@ import (
 
 // TableJob measures module files one after the other: is each what it says, and what do a prediction and a gradient cost?
 type TableJob struct {
-	Files     []string
-	Device    torch.Device
-	Precision torch.DType
-	Threads   int
-	Batch     int
-	Repeats   int
-	Describe  zoo.Description // of files without description
-	Journal   string          // file that keeps finished rows, so that an interrupted measurement goes on; "" keeps none
+	Files  []string
+	Device torch.Device
+	zoo.Mode
+	Threads  int
+	Batch    int
+	Repeats  int
+	Describe zoo.Description // of files without description
+	Journal  string          // file that keeps finished rows, so that an interrupted measurement goes on; "" keeps none
 }
 
 // tableWarmup calls come before the measured ones: TorchScript optimises a graph during the first ones.
@@ -128,7 +128,7 @@ func (job TableJob) measure(ctx context.Context, file string) (TableRow, error) 
 		row.Alias, row.Kind, row.Weights = m.Alias, m.Kind, m.Weights.Source
 		row.InputSize = fmt.Sprintf("%dx%d", m.InputSize[1], m.InputSize[2])
 	}
-	model, err := zoo.Load(ctx, file, zoo.LoadOptions{Device: job.Device, Precision: job.Precision, Describe: job.Describe})
+	model, err := zoo.Load(ctx, file, zoo.LoadOptions{Device: job.Device, Mode: job.Mode, Describe: job.Describe})
 	if err == nil {
 		defer model.Close()
 		row.Verified = verifiedSelf
@@ -280,7 +280,7 @@ func openJournal(job TableJob) (*journal, error) {
 	if job.Journal == "" {
 		return j, nil
 	}
-	settings := fmt.Sprintf("%s %s %d %d %d %v", job.Device, job.Precision, job.Threads, job.Batch, job.Repeats, job.Describe)
+	settings := fmt.Sprintf("%s %s %d %d %d %v", job.Device, job.Mode, job.Threads, job.Batch, job.Repeats, job.Describe)
 	text, err := os.ReadFile(job.Journal)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

@@ -9,12 +9,11 @@ import (
 	"testing"
 
 	"sat/internal/testkit"
-	"sat/torch"
 )
 
 func tableJob(t *testing.T, names ...string) TableJob {
 	t.Helper()
-	job := TableJob{Threads: 1, Batch: 2, Repeats: 1, Precision: torch.Float32, Journal: filepath.Join(t.TempDir(), "table.csv.partial")}
+	job := TableJob{Threads: 1, Batch: 2, Repeats: 1, Journal: filepath.Join(t.TempDir(), "table.csv.partial")}
 	for _, name := range names {
 		job.Files = append(job.Files, filepath.Join(testkit.Root(t), "zoo", "testdata", name+".pt"))
 	}

@@ -1,4 +1,4 @@
-"""Makes torch/testdata/lowered: TorchScript networks of the layers that lowering to bfloat16 changes, and what eager PyTorch
+"""Makes torch/testdata/lowered: TorchScript networks of the layers that lowering changes, and what eager PyTorch
 computes for them in float32.
 
     third_party/env/bin/python3 scripts/goldens/torch_lowered.py
@@ -128,6 +128,26 @@ class Branching(nn.Module):
         return self.head(x)
 
 
+class Shared(nn.Module):
+    """Functions that overwrite their argument: a view of what is read later, which they must change, and a sum that is their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.bn = conv(3, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.conv, self.bn1 = conv(16, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16)
+        self.short, self.dropout = conv(16, 16, 1, stride=2, bias=True), nn.Dropout(0.5)
+        self.head = nn.Linear(16, CLASSES)
+
+    def forward(self, x):
+        x = self.bn(self.stem(x))
+        first = F.silu(x[:, :8], inplace=True).mean((2, 3))
+        rest = F.relu(self.dropout(x[:, 8:]), inplace=True).mean((2, 3))
+        y = self.bn1(self.conv(x))
+        y += self.short(x)
+        y = F.relu(y, inplace=True)
+        return self.head(y.mean((2, 3)) + torch.cat([first, rest], 1))
+
+
 class Functions(nn.Module):
     """Functions of numbers between -10 and 10, and softmax of rows that are no multiple of 16."""
 
@@ -158,7 +178,7 @@ def main():
         "mean": common.MEAN, "std": common.STD, "x": common.flat(x), "x_shape": list(x.shape), "y": y.tolist(), "networks": {},
     }
     for name, make in (("residual", Residual), ("mobile", Mobile), ("before", Before), ("attention", Attention),
-                       ("branching", Branching)):
+                       ("branching", Branching), ("shared", Shared)):
         net = common.randomise(make())
         with torch.no_grad():
             net.head.weight *= 0.1  # a saturated loss would have no gradient to speak of

@@ -1,4 +1,6 @@
-// Attention in bfloat16 on the CPU.
+// Products of matrices in bfloat16 on the CPU, and attention, which is made of them.
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/masked_fill.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/scaled_dot_product_attention_native.h>
@@ -36,14 +38,33 @@ at::Tensor as_it_lies(const at::Tensor& t) {
 
 namespace sat {
 
+at::ScalarType product_type(at::ScalarType type) {
+  static const bool multiplies_bfloat16 =
+      c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_is_mkldnn_bf16_supported", "").typed<bool()>().call();
+  return type == at::kBFloat16 && !multiplies_bfloat16 ? at::kFloat : type;
+}
+
 at::Tensor matmul(const at::Tensor& a, const at::Tensor& b) {
-  if (a.scalar_type() != at::kBFloat16 || a.dim() < 3 || b.dim() < 3) return at::matmul(a, b);
+  const at::ScalarType type = a.scalar_type();
+  if (type != at::kBFloat16) return at::matmul(a, b);
+  if (product_type(type) != type) return at::matmul(a.to(at::kFloat), b.to(at::kFloat)).to(type);
+  if (a.dim() < 3 || b.dim() < 3) return at::matmul(a, b);
   return at::matmul(as_it_lies(a), as_it_lies(b));
+}
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
+  const at::ScalarType type = x.scalar_type(), wide = product_type(type);
+  if (wide == type) return at::linear(x, weight, bias);
+  const auto widened_bias = bias.has_value() && bias->defined() ? std::optional(bias->to(wide)) : std::nullopt;
+  return at::linear(x.to(wide), weight.to(wide), widened_bias).to(type);
 }
 
 }  // namespace sat
 
-TORCH_LIBRARY_FRAGMENT(sat, m) { m.def("matmul", sat::matmul); }
+TORCH_LIBRARY_FRAGMENT(sat, m) {
+  m.def("matmul", sat::matmul);
+  m.def("linear", sat::linear);
+}
 
 // The operation is composed of others, so one kernel serves with and without gradients.
 TORCH_LIBRARY_IMPL(aten, AutogradCPU, m) { m.impl("scaled_dot_product_attention", attention); }

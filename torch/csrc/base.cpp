@@ -2,6 +2,7 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <ATen/cpu/Utils.h>
 #include <dlfcn.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/jit/codegen/fuser/interface.h>
@@ -235,6 +236,20 @@ st_error st_init(int32_t threads) {
   });
 }
 
+namespace {
+
+// multiplies_bfloat16 tells whether the processor has instructions for products in bfloat16.
+bool multiplies_bfloat16() {
+  const auto capabilities = at::cpu::get_cpu_capabilities();
+  const auto has = [&](const char* name) {
+    const auto found = capabilities.find(name);
+    return found != capabilities.end() && found->second.isBool() && found->second.toBool();
+  };
+  return has("avx512_bf16") || has("amx_bf16") || has("bf16");
+}
+
+}  // namespace
+
 st_error st_describe(char** json) {
   return guarded([&] {
     require(json != nullptr, "null result");
@@ -242,6 +257,7 @@ st_error st_describe(char** json) {
     s << "{\"Path\":" << json_string(torch_path()) << ",\"CXX11ABI\":" << json_bool(_GLIBCXX_USE_CXX11_ABI != 0)
       << ",\"Threads\":" << at::get_num_threads() << ",\"InterOp\":" << at::get_num_interop_threads()
       << ",\"Capability\":" << json_string(at::get_cpu_capability())
+      << ",\"BFloat16\":" << json_bool(multiplies_bfloat16())
       << ",\"BLAS\":" << json_string(at::get_mkl_version() + "; " + at::get_mkldnn_version()) << ",\"JIT\":{"
       << "\"ProfilingExecutor\":" << json_bool(torch::jit::getExecutorMode())
       << ",\"ProfilingMode\":" << json_bool(torch::jit::getProfilingMode())

@@ -29,8 +29,13 @@ int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1)
 
 }  // namespace
 
-Convolution::Convolution(at::Tensor weight, std::optional<at::Tensor> bias, Shape shape, bool relu)
-    : weight_(std::move(weight)), bias_(std::move(bias)), shape_(std::move(shape)), relu_(relu) {
+Convolution::Convolution(const at::Tensor& weight, std::optional<at::Tensor> bias, Shape shape, bool relu)
+    : type_(weight.scalar_type()),
+      weight_(weight.to(product_type(type_))),
+      bias_(std::move(bias)),
+      shape_(std::move(shape)),
+      relu_(relu) {
+  if (bias_) bias_ = bias_->to(weight_.scalar_type());
   const auto& [stride, padding, dilation, groups] = shape_;
   const std::vector<int64_t> kernel = weight_.sizes().slice(2).vec(), ones = {1, 1}, none = {0, 0};
   const std::vector<int64_t> around = {dilation[0] * (kernel[0] - 1) - padding[0],
@@ -86,49 +91,47 @@ at::Tensor Convolution::phases() const {
   return all.view({in * s * s, out, rows, columns});
 }
 
-namespace {
-
-// run convolves x; filters returns what packed does not hold yet.
-template <class Packed, class Filters>
-at::Tensor run(Packed& packed, const at::Tensor& x, Filters&& filters, const std::optional<at::Tensor>& bias,
-               const Convolution::Shape& shape) {
+template <class Filters>
+at::Tensor Convolution::convolve(Packed& packed, const at::Tensor& x, Filters&& filters,
+                                 const std::optional<at::Tensor>& bias, const Shape& shape) const {
   static const auto reorder =
       c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_reorder_convolution_weight", "").typed<Reorder>();
   static const auto pointwise =
       c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_convolution_pointwise", "").typed<Pointwise>();
-  if (x.sizes() != at::IntArrayRef(packed.sizes)) {
-    packed.weight = reorder.call(filters(), shape.padding, shape.stride, shape.dilation, shape.groups, x.sizes());
-    packed.sizes = x.sizes().vec();
+  const at::Tensor input = x.to(weight_.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
+  if (input.sizes() != at::IntArrayRef(packed.sizes)) {
+    packed.weight = reorder.call(filters(), shape.padding, shape.stride, shape.dilation, shape.groups, input.sizes());
+    packed.sizes = input.sizes().vec();
   }
-  return pointwise.call(x, packed.weight, bias, shape.padding, shape.stride, shape.dilation, shape.groups, "none",
-                        c10::List<std::optional<at::Scalar>>(), std::nullopt);
+  return pointwise
+      .call(input, packed.weight, bias, shape.padding, shape.stride, shape.dilation, shape.groups, "none",
+            c10::List<std::optional<at::Scalar>>(), std::nullopt)
+      .to(type_);
 }
 
-}  // namespace
-
 at::Tensor Convolution::forward(const at::Tensor& x) {
-  const at::Tensor y =
-      run(forward_, x.contiguous(at::MemoryFormat::ChannelsLast), [&] { return weight_; }, bias_, shape_);
+  const at::Tensor y = convolve(forward_, x, [&] { return weight_; }, bias_, shape_);
   if (relu_) rectify(y, y);
   return y;
 }
 
-at::Tensor Convolution::backward(const at::Tensor& g, at::IntArrayRef sizes) {
-  const at::Tensor grad = g.contiguous(at::MemoryFormat::ChannelsLast);
+at::Tensor Convolution::backward(const at::Tensor& grad, at::IntArrayRef sizes) {
   switch (kind_) {
     case Backward::kMirrored:
-      return run(backward_, grad, [&] { return mirrored(); }, std::nullopt, backward_shape_);
+      return convolve(backward_, grad, [&] { return mirrored(); }, std::nullopt, backward_shape_);
     case Backward::kPhases:
       return backward_by_phases(grad, sizes);
     case Backward::kSpread:
-      return run(backward_, spread(grad, sizes), [&] { return mirrored(); }, std::nullopt, backward_shape_);
+      return convolve(backward_, spread(grad, sizes), [&] { return mirrored(); }, std::nullopt, backward_shape_);
     case Backward::kTransposed:
       break;
   }
-  const at::Tensor input = at::empty(sizes, grad.options(), at::MemoryFormat::ChannelsLast);  // only its shape counts
-  return std::get<0>(at::convolution_backward(grad, input, weight_, std::nullopt, shape_.stride, shape_.padding,
+  const at::Tensor g = grad.to(weight_.scalar_type()).contiguous(at::MemoryFormat::ChannelsLast);
+  const at::Tensor input = at::empty(sizes, g.options(), at::MemoryFormat::ChannelsLast);  // only its shape counts
+  return std::get<0>(at::convolution_backward(g, input, weight_, std::nullopt, shape_.stride, shape_.padding,
                                               shape_.dilation, /*transposed=*/false, /*output_padding=*/{0, 0},
-                                              shape_.groups, {true, false, false}));
+                                              shape_.groups, {true, false, false}))
+      .to(type_);
 }
 
 at::Tensor Convolution::backward_by_phases(const at::Tensor& grad, at::IntArrayRef sizes) {
@@ -138,7 +141,7 @@ at::Tensor Convolution::backward_by_phases(const at::Tensor& grad, at::IntArrayR
   };
   const std::vector<int64_t> pad = {-first_[1], behind(1), -first_[0], behind(0)};
   const at::Tensor padded = pad == std::vector<int64_t>(4, 0) ? grad : at::constant_pad_nd(grad, pad);
-  const at::Tensor pixels = run(backward_, padded, [&] { return phases(); }, std::nullopt, backward_shape_);
+  const at::Tensor pixels = convolve(backward_, padded, [&] { return phases(); }, std::nullopt, backward_shape_);
   return at::pixel_shuffle(pixels, s).slice(2, 0, sizes[2]).slice(3, 0, sizes[3]);
 }
 

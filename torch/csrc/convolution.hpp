@@ -14,6 +14,7 @@ namespace sat {
 // Convolution is a convolution in two dimensions whose filters are known and never change, so that they can lie in
 // memory as oneDNN's kernels want them. Through ATen's operator oneDNN puts them in that order on every pass anew,
 // forward and backward, which with a few images takes a tenth of the time. It gives the gradient of its input only.
+// Where the processor has no kernels for bfloat16, it multiplies in float32, and rounds what comes out.
 class Convolution : public torch::CustomClassHolder {
  public:
   struct Shape {
@@ -21,8 +22,8 @@ class Convolution : public torch::CustomClassHolder {
     int64_t groups = 1;
   };
 
-  // weight is [O,I/groups,H,W]; relu says that a rectifier follows.
-  Convolution(at::Tensor weight, std::optional<at::Tensor> bias, Shape shape, bool relu);
+  // weight is [O,I/groups,H,W], in float32 or bfloat16 as the inputs are; relu says that a rectifier follows.
+  Convolution(const at::Tensor& weight, std::optional<at::Tensor> bias, Shape shape, bool relu);
 
   bool relu() const { return relu_; }
   at::Tensor forward(const at::Tensor& x);
@@ -45,12 +46,17 @@ class Convolution : public torch::CustomClassHolder {
     kTransposed
   };
 
+  // convolve convolves x, of any type, with packed filters; filters returns those that packed does not hold yet.
+  template <class Filters>
+  at::Tensor convolve(Packed& packed, const at::Tensor& x, Filters&& filters, const std::optional<at::Tensor>& bias,
+                      const Shape& shape) const;
   at::Tensor mirrored() const;
   at::Tensor phases() const;
   at::Tensor backward_by_phases(const at::Tensor& grad, at::IntArrayRef sizes);
   at::Tensor spread(const at::Tensor& grad, at::IntArrayRef sizes) const;
 
-  at::Tensor weight_;
+  at::ScalarType type_;  // of inputs and outputs
+  at::Tensor weight_;    // in the type of the products
   std::optional<at::Tensor> bias_;
   Shape shape_, backward_shape_;
   bool relu_;

@@ -1,12 +1,15 @@
-// A network made ready to compute in bfloat16 on the CPU, for forward passes and gradients of its input.
+// A network made ready to compute on the CPU, in float32 or bfloat16, for forward passes and gradients of its input.
 #include <torch/csrc/jit/ir/constants.h>
 #include <torch/csrc/jit/ir/ir.h>
 #include <torch/csrc/jit/passes/dead_code_elimination.h>
 #include <torch/csrc/jit/passes/freeze_module.h>
 #include <torch/csrc/jit/passes/frozen_conv_folding.h>
+#include <torch/csrc/jit/passes/remove_dropout.h>
+#include <torch/csrc/jit/passes/remove_mutation.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 
 #include "convolution.hpp"
+#include "lowered.hpp"
 #include "module.hpp"
 
 namespace sat {
@@ -117,7 +120,7 @@ c10::intrusive_ptr<Convolution> known_convolution(const Node* node, bool relu) {
     if (!transposed.has_value() || transposed->toBool()) return {};
   }
   const at::Tensor& w = weight->toTensor();
-  if (w.dim() != 4 || w.scalar_type() != at::kBFloat16) return {};
+  if (w.dim() != 4 || (w.scalar_type() != at::kBFloat16 && w.scalar_type() != at::kFloat)) return {};
   std::optional<at::Tensor> b;
   if (bias->isTensor()) b = bias->toTensor();
   return c10::make_intrusive<Convolution>(w, b, Convolution::Shape{*stride, *padding, *dilation, groups->toInt()},
@@ -147,8 +150,7 @@ void use_convolutions(torch::jit::Module& module, Graph& graph) {
   });
   for (Node* node : found) {
     Node* next = only_user(node);
-    const bool relu = next != nullptr && next->owningBlock() == node->owningBlock() &&
-                      (next->kind() == aten::relu || next->kind() == aten::relu_);
+    const bool relu = next != nullptr && next->owningBlock() == node->owningBlock() && next->kind() == aten::relu;
     const auto convolution = known_convolution(node, relu);
     if (!convolution) continue;
     std::string name;
@@ -191,17 +193,14 @@ void use_functions(Graph& graph) {
       case aten::silu:
         replace_by("sat::silu", 1);
         break;
-      case aten::silu_:
-        if (node->input(0)->uses().size() == 1) replace_by("sat::silu", 1);
-        break;
       case aten::relu:
         replace_by("sat::relu", 1);
         break;
-      case aten::relu_:
-        if (node->input(0)->uses().size() == 1) replace_by("sat::relu", 1);
-        break;
       case aten::softmax:
         if (last_dimension(node)) replace_by("sat::softmax", 1);
+        break;
+      case aten::linear:
+        replace_by("sat::linear", 3);
         break;
       case aten::matmul:
         replace_by("sat::matmul", 2);
@@ -241,53 +240,72 @@ void use_affine(Graph& graph) {
   });
 }
 
+// fold makes factors and terms behind convolutions part of their filters.
+void fold(std::shared_ptr<Graph>& graph) {
+  torch::jit::FoldFrozenConvBatchnorm(graph);
+  torch::jit::FoldFrozenConvAddOrSub(graph);
+  torch::jit::FoldFrozenConvMulOrDiv(graph);
+}
+
+// convert_constants rounds the constants that are not marked to stay.
+void convert_constants(Graph& graph) {
+  each_node(graph.block(), [&](Node* node) {
+    if (node->kind() != prim::Constant || node->hasAttribute(kKept) || !node->hasAttribute(attr::value)) return;
+    const c10::IValue value = toIValue(node->output()).value();
+    if (value.isTensor() || value.isTensorList() || value.isTuple()) replace_constant(node, convert(value));
+  });
+}
+
 }  // namespace
 
-torch::jit::Module lower(const torch::jit::Module& module) {
+torch::jit::Module lower(const torch::jit::Module& module, at::ScalarType type) {
   const torch::jit::GraphOptimizerEnabledGuard inlining(true);  // without, freezing leaves calls to what it removes
-  torch::jit::Module rough = module.clone();                    // freezing changes types, so they are copied too
-  move_tensors(rough, at::kCPU, at::kBFloat16);
-  torch::jit::freeze_module_inplace(&rough);
-  torch::jit::Module exact = torch::jit::freeze_module(module);
-
-  std::shared_ptr<Graph> graph = exact.get_method("forward").graph();
-  if (merge_types(graph->block(), rough.get_method("forward").graph()->block())) {
-    // In float32, so that filters are rounded once.
-    torch::jit::FoldFrozenConvBatchnorm(graph);
-    torch::jit::FoldFrozenConvAddOrSub(graph);
-    torch::jit::FoldFrozenConvMulOrDiv(graph);
-    use_affine(*graph);
-    each_node(graph->block(), [&](Node* node) {
-      if (node->kind() != prim::Constant || node->hasAttribute(kKept) || !node->hasAttribute(attr::value)) return;
-      const c10::IValue value = toIValue(node->output()).value();
-      if (value.isTensor() || value.isTensorList() || value.isTuple()) replace_constant(node, convert(value));
-    });
-    move_tensors(exact, at::kCPU, at::kBFloat16);
+  torch::jit::Module result = torch::jit::freeze_module(module);
+  std::shared_ptr<Graph> graph = result.get_method("forward").graph();
+  if (type == at::kBFloat16) {
+    torch::jit::Module rough = module.clone();  // freezing changes types, so they are copied too
+    move_tensors(rough, at::kCPU, type);
+    torch::jit::freeze_module_inplace(&rough);
+    if (merge_types(graph->block(), rough.get_method("forward").graph()->block())) {
+      fold(graph);  // in float32, so that filters are rounded once
+      use_affine(*graph);
+      convert_constants(*graph);
+      move_tensors(result, at::kCPU, type);
+    } else {
+      result = rough;
+      graph = result.get_method("forward").graph();
+    }
   } else {
-    exact = rough;
-    graph = exact.get_method("forward").graph();
+    fold(graph);
   }
+  // In this order: dropout, which here returns its input, would look like a new tensor that functions may overwrite.
+  torch::jit::removeDropout(graph);
+  torch::jit::RemoveTensorMutation(graph);
   torch::jit::EliminateDeadCode(graph);
-  use_convolutions(exact, *graph);
+  use_convolutions(result, *graph);
   use_functions(*graph);
   torch::jit::EliminateDeadCode(graph);
-  return exact;
+  return result;
 }
 
 }  // namespace sat
 
 using namespace sat;
 
-st_error st_module_lower(st_module* m) {
+st_error st_module_lower(st_module* m, int32_t dtype) {
   return guarded([&] {
     st_module& self = module_of(m);
     require_changeable(self);
+    const at::ScalarType type = to_scalar_type(dtype);
+    require(type == at::kFloat || type == at::kBFloat16, "a network is lowered to float32 or bfloat16");
     require(self.device().is_cpu(), "the network is not on the CPU");
     require(!self.module.hasattr("training") || !self.module.is_training(), "the network is in train mode");
-    self.module = lower(self.module);
+    require(self.compute_type == at::kFloat || self.compute_type == at::ScalarType::Undefined,
+            "the network is not in float32");
+    self.module = lower(self.module, type);
     self.refresh();
     self.set_requires_grad(false);
-    self.compute_type = at::kBFloat16;
+    self.compute_type = type;
     self.lowered = true;
     self.channels_last = true;
   });

@@ -54,9 +54,9 @@ void require_changeable(const st_module& m);
 // convert integer buffers too and leave out plain tensor attributes.
 void move_tensors(const torch::jit::Module& module, c10::Device device, at::ScalarType type);
 
-// lower returns a copy of a network on the CPU, in eval mode, that computes in bfloat16 as fast as libtorch's kernels
-// allow. Nothing of it can be changed any more: parameters are constants of its code.
-torch::jit::Module lower(const torch::jit::Module& module);
+// lower returns a copy of a network in float32 on the CPU, in eval mode, that computes in type, float32 or bfloat16, as
+// fast as libtorch's kernels allow. Nothing of it can be changed any more: parameters are constants of its code.
+torch::jit::Module lower(const torch::jit::Module& module, at::ScalarType type);
 
 // Normalisation holds (x - mean) / std per channel, in front of a network.
 class Normalisation {

@@ -2,6 +2,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/_softmax_backward_data.h>
+#include <ATen/ops/clamp_min.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/mean.h>
@@ -108,6 +109,11 @@ bool needs_gradient(const at::Tensor& x) { return at::GradMode::is_enabled() && 
 }  // namespace
 
 void rectify(const at::Tensor& x, const at::Tensor& y) {
+  if (x.scalar_type() != at::kBFloat16) {
+    at::Tensor out = y;
+    at::clamp_min_out(out, x, 0);
+    return;
+  }
   each_part(x.numel(), [&](int64_t from, int64_t to) { rectified(bits(x) + from, mutable_bits(y) + from, to - from); });
 }
 

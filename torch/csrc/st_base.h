@@ -18,7 +18,7 @@ extern "C" {
 #define ST_API __attribute__((visibility("default")))
 
 /* Changes with every change of these headers; Go refuses to start with another value. */
-#define ST_ABI_VERSION 7
+#define ST_ABI_VERSION 8
 
 enum st_code {
   ST_OK = 0,

@@ -51,9 +51,9 @@ ST_API st_error st_module_to(st_module* m, st_device device, int32_t dtype);
 /* Whether images and feature maps lie in memory pixel by pixel (NHWC) or channel by channel. Results round differently.
  */
 ST_API st_error st_module_channels_last(st_module* m, int32_t on);
-/* Makes a network on the CPU compute in bfloat16, with parameters that nothing can change any more: normalisation
- * becomes part of the convolution before it, and filters lie as the kernels read them. */
-ST_API st_error st_module_lower(st_module* m);
+/* Makes a network in float32 on the CPU compute in dtype, float32 or bfloat16, with parameters that nothing can change
+ * any more: normalisation becomes part of the convolution before it, and filters lie as the kernels read them. */
+ST_API st_error st_module_lower(st_module* m, int32_t dtype);
 
 /* Writes the outputs, or only the logits (the mean of two classifiers), and their number. `outputs` has room for
  * ST_MAX_OUTPUTS. */
