@@ -59,7 +59,7 @@ func (m Mode) Check(d torch.Device) error {
 		return fmt.Errorf("precision %s: want float32 or bfloat16", m.Precision)
 	}
 	if m.Lowered && d.Type != torch.DeviceCPU {
-		return errors.New("networks are lowered for the CPU only; leave lowered out")
+		return errors.New("networks are lowered for the CPU only; set device = \"cpu\" or leave lowered out")
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package zoo_test
 
 import (
 	"math"
+	"reflect"
 	"testing"
 
 	"sat/attacks"
@@ -73,6 +74,84 @@ func TestChannelsLast(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A lowered network computes the same but for the last bits, and loading has compared it with the record; where there is none,
+// with the network as it is.
+func TestLowered(t *testing.T) {
+	testkit.NoLeaks(t)
+	w := testkit.Torch(t)
+	dir := t.TempDir()
+	for _, name := range []string{"resnet", "resnext", "regnet", "convnext", "vit", "pit", "swin", "mixer", "resmlp"} {
+		t.Run(name, func(t *testing.T) {
+			usual := load(t, testdata(name), zoo.LoadOptions{Worker: w, CacheDir: dir})
+			if usual.Verified().Lowered != nil {
+				t.Error("lowering was checked although nothing is lowered")
+			}
+			var first *zoo.Difference
+			for _, mode := range []zoo.Mode{{Lowered: true}, {Precision: torch.BFloat16}} { // the second time the cache remembers
+				m := load(t, testdata(name), zoo.LoadOptions{Worker: w, CacheDir: dir, Mode: mode})
+				d := m.Verified().Lowered
+				if d == nil || !(d.Logits <= 1e-4 && d.Gradient <= 3e-2) {
+					t.Fatalf("%v: lowering was checked with result %v", mode, d)
+				}
+				if first != nil && *d != *first {
+					t.Errorf("checked again: %v, before %v", *d, *first)
+				}
+				first = d
+				if m.Parameters() != usual.Parameters() {
+					t.Errorf("%v: %d parameters, want %d", mode, m.Parameters(), usual.Parameters())
+				}
+			}
+			m := load(t, testdata(name), zoo.LoadOptions{Worker: w, CacheDir: dir, Mode: zoo.Mode{Lowered: true}})
+			height, width := usual.InputSize()
+			x, y := images(4, height, width), []int64{0, 9, 4, 1}
+			want, got := gradientOf(t, usual, x, y), gradientOf(t, m, x, y)
+			if name == "mixer" || name == "resmlp" { // their heads are zero
+				if !reflect.DeepEqual(got, want) {
+					t.Error("logits and gradients are not zero")
+				}
+				return
+			}
+			if d := distance(got.Logits, want.Logits); !(d < 1e-5) {
+				t.Errorf("relative distance of the logits is %g", d)
+			}
+			if d := distance(got.Pixels, want.Pixels); !(d < 1e-4) {
+				t.Errorf("relative distance of the gradient is %g", d)
+			}
+		})
+	}
+	m := load(t, testdata("plain-good"), zoo.LoadOptions{Worker: w, Describe: zoo.Description{Height: 15, Width: 17}, Mode: zoo.Mode{Lowered: true}})
+	if d := m.Verified().Lowered; d == nil || !(d.Logits <= 1e-5 && d.Gradient <= 1e-4) {
+		t.Errorf("without a record, lowering was checked with result %v", d)
+	}
+}
+
+func TestMode(t *testing.T) {
+	cuda := torch.Device{Type: torch.DeviceCUDA}
+	for word, want := range map[string]struct{ parsed, cpu, cuda zoo.Mode }{
+		"float32":       {},
+		"channels-last": {zoo.Mode{ChannelsLast: true}, zoo.Mode{ChannelsLast: true}, zoo.Mode{ChannelsLast: true}},
+		"lowered":       {zoo.Mode{Lowered: true}, zoo.Mode{ChannelsLast: true, Lowered: true}, zoo.Mode{}},
+		"bfloat16": {zoo.Mode{Precision: torch.BFloat16}, zoo.Mode{Precision: torch.BFloat16, ChannelsLast: true, Lowered: true},
+			zoo.Mode{Precision: torch.BFloat16, ChannelsLast: true}},
+	} {
+		m, err := zoo.ParseMode(word)
+		if err != nil || m != want.parsed || m.String() != word || m.On(torch.CPU) != want.cpu || m.On(cuda) != want.cuda {
+			t.Errorf("%s: %+v (%v), on the CPU %+v, on CUDA %+v, error %v", word, m, m, m.On(torch.CPU), m.On(cuda), err)
+		}
+		if err := m.Check(torch.CPU); err != nil {
+			t.Errorf("%s on the CPU: %v", word, err)
+		}
+		if err := m.Check(cuda); (err != nil) != m.Lowered {
+			t.Errorf("%s on CUDA: %v", word, err)
+		}
+	}
+	for _, word := range []string{"", "float16", "int64", "Lowered"} {
+		if m, err := zoo.ParseMode(word); err == nil {
+			t.Errorf("%q is %v", word, m)
+		}
 	}
 }
 

@@ -101,7 +101,7 @@ func FromConfig(c *experiment.Config, file string) (Spec, error) {
 	}
 	mode := zoo.Mode{Precision: precision, ChannelsLast: c.ChannelsLast, Lowered: c.Lowered}
 	if err := mode.Check(device); err != nil {
-		return Spec{}, c.Problem("lowered", "", "%v", err)
+		return Spec{}, c.Problem("lowered", "they go as they are to a GPU", "%v", err)
 	}
 	s := Spec{
 		Name: c.Name, Title: c.Report.Title, Experiment: file, Resolved: c.Resolved(),
