@@ -10,6 +10,7 @@ import (
 
 	"sat/internal/experiment"
 	"sat/internal/run"
+	"sat/torch"
 	"sat/zoo"
 )
 
@@ -40,7 +41,7 @@ func benchCommand() *cli.Command {
 			benchTrainCommand(),
 			command(cli.Command{
 				Name:      "precision",
-				Usage:     "how far bfloat16 moves the similarities of an experiment",
+				Usage:     "how far bfloat16, and a change of the last bits, move the similarities of an experiment",
 				ArgsUsage: "EXPERIMENT.toml",
 				Flags:     []cli.Flag{setFlag()},
 				Action:    benchPrecision,
@@ -278,17 +279,35 @@ func benchPrecision(c *cli.Context) error {
 			run.PrecisionResult
 		}{schemaVersion, result})
 	}
-	w := c.App.Writer
-	fmt.Fprintf(w, "%-24s %-24s %10s %10s %8s  %s\n", "a", "b", "float32", "bfloat16", "change", "")
-	for _, p := range result.Pairs {
-		note := ""
-		if p.Floor {
-			note = "at the floor"
-		}
-		fmt.Fprintf(w, "%-24s %-24s %10.3f %10.3f %+8.3f  %s\n", p.A, p.B, p.Float32, p.BFloat16, p.BFloat16-p.Float32, note)
+	return printPrecision(c.App.Writer, result)
+}
+
+func printPrecision(w io.Writer, r run.PrecisionResult) error {
+	fmt.Fprintf(w, "%-24s %-24s %9s", "a", "b", torch.Float32)
+	for _, m := range r.Modes {
+		fmt.Fprintf(w, " %9s %7s", m.Mode, "change")
 	}
-	_, err = fmt.Fprintf(w, "\n%d pairs away from the floor (%d at it): |change of SAT| at most %.3f, on average %.3f; "+
-		"%d outside the 95 %% interval of float32\n",
-		len(result.Pairs)-result.AtFloor, result.AtFloor, result.Max, result.Mean, result.Outside)
+	fmt.Fprintln(w)
+	for _, p := range r.Pairs {
+		fmt.Fprintf(w, "%-24s %-24s %9.3f", p.A, p.B, p.SAT)
+		floor := false
+		for _, other := range p.Others {
+			fmt.Fprintf(w, " %9.3f %+7.3f", other.SAT, other.SAT-p.SAT)
+			floor = floor || other.Floor
+		}
+		if floor {
+			fmt.Fprint(w, "  at the floor")
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintln(w)
+	var err error
+	for _, m := range r.Modes {
+		_, err = fmt.Fprintf(w, "%-9s %d pairs away from the floor (%d at it): change of SAT %+.3f on average, %.3f in size, at most %.3f; "+
+			"%d outside the 95 %% interval of float32\n", m.Mode+":", m.Pairs, m.AtFloor, m.Mean, m.MeanSize, m.Max, m.Outside)
+	}
+	if len(r.Modes) > 1 {
+		_, err = fmt.Fprintln(w, "\nlowered changes nothing but the last bits: what it moves, attacks make of any change in rounding.")
+	}
 	return err
 }

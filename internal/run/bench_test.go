@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"sat/internal/store"
+	"sat/torch"
+	"sat/zoo"
 )
 
 // The order statistics are those of the tables for the sign test: ranks 2 and 9 of 10, 6 and 15 of 20.
@@ -43,18 +45,28 @@ func TestComparePairs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := comparePairs(order, exact, rough)
-	if len(r.Pairs) != 3 || r.AtFloor != 1 || !r.Pairs[2].Floor {
-		t.Fatalf("%+v: want three pairs, the last at the floor", r)
+	modes := []zoo.Mode{{Lowered: true}, {Precision: torch.BFloat16}}
+	r := comparePairs(order, exact, modes, []map[[2]string]pairScore{exact, rough})
+	if len(r.Pairs) != 3 || len(r.Modes) != 2 || r.Modes[1].AtFloor != 1 || r.Modes[1].Pairs != 2 || !r.Pairs[2].Others[1].Floor {
+		t.Fatalf("%+v: want three pairs in two modes, the last at the floor", r)
 	}
-	if math.Abs(r.Max-0.052) > 1e-9 || math.Abs(r.Mean-(0.039+0.052)/2) > 1e-9 {
-		t.Errorf("changes of at most %v, on average %v; want 0.052 and 0.0455", r.Max, r.Mean)
+	if m := r.Modes[0]; m != (PrecisionMode{Mode: "lowered", Pairs: 2, AtFloor: 1}) {
+		t.Errorf("%+v: want no change of equal scores", m)
 	}
-	if r.Outside != 1 || r.Pairs[0].Outside || !r.Pairs[1].Outside {
+	m := r.Modes[1]
+	if m.Mode != "bfloat16" || math.Abs(m.Max-0.052) > 1e-9 || math.Abs(m.MeanSize-(0.039+0.052)/2) > 1e-9 ||
+		math.Abs(m.Mean-(0.039-0.052)/2) > 1e-9 {
+		t.Errorf("%+v: want changes of at most 0.052, 0.0455 in size and -0.0065 on average", m)
+	}
+	if m.Outside != 1 || r.Pairs[0].Others[1].Outside || !r.Pairs[1].Others[1].Outside {
 		t.Errorf("%+v: want the second pair outside of its interval", r)
 	}
-	if r := comparePairs(order[2:3], exact, rough); r.AtFloor != 1 || r.Max != 0 || r.Mean != 0 {
+	r = comparePairs(order[2:3], exact, modes[1:], []map[[2]string]pairScore{rough})
+	if m := r.Modes[0]; m.AtFloor != 1 || m.Max != 0 || m.MeanSize != 0 {
 		t.Errorf("of pairs at the floor alone: %+v", r)
+	}
+	if r := comparePairs(order, exact, modes[1:], []map[[2]string]pairScore{{}}); len(r.Pairs) != 0 {
+		t.Errorf("pairs that a mode has not: %+v", r.Pairs)
 	}
 	if _, _, err := readPairs(write("m,n,50,much,,,ok\n")); err == nil {
 		t.Error("a SAT that is no number is read")
