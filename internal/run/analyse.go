@@ -95,8 +95,10 @@ func (r *runner) analyseInto(ctx context.Context, dir string) error {
 	return nil
 }
 
-// errNotPossible is what a study returns that this run's models do not allow.
-var errNotPossible = errors.New("not possible here")
+// notPossible is what a study returns that this run's models or images do not allow: the reason, in words.
+type notPossible string
+
+func (n notPossible) Error() string { return string(n) }
 
 // excused says that the other studies are still worth having: the models do not allow this one (also because one is like
 // none of the others), or failures have left too few of them, or a pair without a score, which has no place in many studies.
@@ -105,7 +107,8 @@ func (a *analyses) excused(err error) bool {
 	if errors.As(err, &path) {
 		return false
 	}
-	return errors.Is(err, errNotPossible) || errors.Is(err, analysis.ErrIsolated) || a.out.Undefined > 0 || len(a.out.Failures) > 0 || a.sat.Len() < 4
+	var reason notPossible
+	return errors.As(err, &reason) || errors.Is(err, analysis.ErrIsolated) || a.out.Undefined > 0 || len(a.out.Failures) > 0 || a.sat.Len() < 4
 }
 
 func (a *analyses) warnAll(warnings []string) {
@@ -144,14 +147,14 @@ func (a *analyses) clusters(ctx context.Context) error {
 // needFeatures and needClusters say what a study lacks.
 func (a *analyses) needFeatures() error {
 	if a.features == nil {
-		return fmt.Errorf("the components of some models are not known: %w", errNotPossible)
+		return notPossible("the components of some models are not known")
 	}
 	return nil
 }
 
 func (a *analyses) needClusters() error {
 	if a.labels == nil {
-		return fmt.Errorf("there are no clusters: %w", errNotPossible)
+		return notPossible("there are no clusters")
 	}
 	return nil
 }
@@ -208,7 +211,7 @@ func (a *analyses) ensembleOptions() analysis.ClusterEnsembleOptions {
 func (a *analyses) logits(ctx context.Context) (*studies.LogitFiles, error) {
 	o := a.Analysis.Ensembles
 	if o.Labels == "" && a.predicted() {
-		return nil, fmt.Errorf("nobody knows the true classes of the images: %w", errNotPossible)
+		return nil, notPossible("nobody knows the true classes of the images")
 	}
 	labels, err := data.ReadLabels(ctx, cmp.Or(o.Labels, a.logitLabels()))
 	if err != nil {
@@ -254,7 +257,7 @@ func (a *analyses) training(ctx context.Context) error {
 		}
 	}
 	if len(sets.Sets) == 0 {
-		return fmt.Errorf("no two models differ by their seed only: %w", errNotPossible)
+		return notPossible("no two models differ by their seed only")
 	}
 	job := studies.TrainingJob{SAT: []*analysis.Matrix{a.sat}, All: all, Sets: sets, Bootstrap: analysis.BootstrapOptions{Resamples: o.Resamples, Seed: o.Seed}}
 	if a.Analysis.Ensembles != nil {
@@ -302,7 +305,7 @@ func (a *analyses) choose(ctx context.Context) error {
 	}
 	job := studies.ChooseJob{SAT: a.sat, Accuracy: accuracy, Options: analysis.ChooseOptions{Size: o.K, MinAccuracy: o.MinAccuracy}}
 	if able := len(slices.DeleteFunc(slices.Clone(accuracy), func(v float64) bool { return v < o.MinAccuracy })); able < o.K {
-		return fmt.Errorf("%d models have an accuracy of %v %% or more, %d are to be chosen: %w", able, o.MinAccuracy, o.K, errNotPossible)
+		return notPossible(fmt.Sprintf("%d models have an accuracy of %v %% or more, %d are to be chosen", able, o.MinAccuracy, o.K))
 	}
 	if err := studies.Choose(ctx, a.Folder, job); err != nil {
 		return err
@@ -318,7 +321,7 @@ func (a *analyses) choose(ctx context.Context) error {
 func (a *analyses) sensitivity(ctx context.Context) error {
 	settings := a.trainingSettings()
 	if settings == nil {
-		return fmt.Errorf("no two models are of one network: %w", errNotPossible)
+		return notPossible("no two models are of one network")
 	}
 	var rows [][]string
 	for i, name := range settings.Models {

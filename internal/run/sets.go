@@ -230,7 +230,7 @@ func (a *analyses) distillation(ctx context.Context) error {
 		}
 		j := slices.Index(a.sat.Names, o.Reference)
 		if j < 0 {
-			return fmt.Errorf("the reference %s is not among the models: %w", o.Reference, errNotPossible)
+			return notPossible(fmt.Sprintf("the reference %s is not among the models", o.Reference))
 		}
 		base := ""
 		for _, m := range a.members {
@@ -242,7 +242,7 @@ func (a *analyses) distillation(ctx context.Context) error {
 			TeacherTop1: accuracy[i], StudentTop1: top1[name] / float64(count[name])})
 	}
 	if len(students) < 3 {
-		return fmt.Errorf("%d teachers with students: %w", len(students), errNotPossible)
+		return notPossible(fmt.Sprintf("%d teachers with students, at least 3 are needed", len(students)))
 	}
 	return studies.Distillation(ctx, a.Folder, studies.DistillationJob{Students: students, Group: analysis.DistillGroup(o.Group),
 		Options: analysis.DistillOptions{Listed: o.Listed}})
