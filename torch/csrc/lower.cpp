@@ -240,11 +240,13 @@ void use_affine(Graph& graph) {
   });
 }
 
-// fold makes factors and terms behind convolutions part of their filters.
+// fold makes factors and terms behind convolutions part of their filters, and what is left of batch normalisation
+// simple.
 void fold(std::shared_ptr<Graph>& graph) {
   torch::jit::FoldFrozenConvBatchnorm(graph);
   torch::jit::FoldFrozenConvAddOrSub(graph);
   torch::jit::FoldFrozenConvMulOrDiv(graph);
+  use_affine(*graph);
 }
 
 // convert_constants rounds the constants that are not marked to stay.
@@ -268,7 +270,6 @@ torch::jit::Module lower(const torch::jit::Module& module, at::ScalarType type) 
     torch::jit::freeze_module_inplace(&rough);
     if (merge_types(graph->block(), rough.get_method("forward").graph()->block())) {
       fold(graph);  // in float32, so that filters are rounded once
-      use_affine(*graph);
       convert_constants(*graph);
       move_tensors(result, at::kCPU, type);
     } else {

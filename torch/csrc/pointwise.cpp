@@ -258,6 +258,13 @@ SAT_VECTORISED void affine_pixels(const uint16_t* x, const float* scale, const f
   }
 }
 
+SAT_VECTORISED void affine_pixels(const float* x, const float* scale, const float* shift, float* y, int64_t pixels,
+                                  int64_t n) {
+  for (int64_t p = 0; p < pixels; ++p, x += n, y += n) {
+    for (int64_t c = 0; c < n; ++c) y[c] = x[c] * scale[c] + shift[c];
+  }
+}
+
 // sum_products adds up the products of each channel over the pixels.
 SAT_VECTORISED void sum_products(const uint16_t* a, const uint16_t* b, float* sums, int64_t pixels, int64_t n) {
   for (int64_t p = 0; p < pixels; ++p, a += n, b += n) {
@@ -332,15 +339,21 @@ at::Tensor mul(const at::Tensor& a, const at::Tensor& b) {
 
 at::Tensor affine_forward(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& shift) {
   const int64_t n = scale.numel();
-  if (x.scalar_type() != at::kBFloat16 || x.dim() != 4 || !x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
+  const bool rough = x.scalar_type() == at::kBFloat16;
+  if ((!rough && x.scalar_type() != at::kFloat) || x.dim() != 4 || !x.is_contiguous(at::MemoryFormat::ChannelsLast)) {
     std::vector<int64_t> per_channel(x.dim(), 1);
     per_channel[1] = n;
     return x.to(at::kFloat).mul(scale.view(per_channel)).add(shift.view(per_channel)).to(x.scalar_type());
   }
   at::Tensor y = at::empty_like(x);
   at::parallel_for(0, x.numel() / n, std::max<int64_t>(kGrain / n, 1), [&](int64_t from, int64_t to) {
-    affine_pixels(bits(x) + from * n, scale.const_data_ptr<float>(), shift.const_data_ptr<float>(),
-                  mutable_bits(y) + from * n, to - from, n);
+    const float *factors = scale.const_data_ptr<float>(), *terms = shift.const_data_ptr<float>();
+    if (rough) {
+      affine_pixels(bits(x) + from * n, factors, terms, mutable_bits(y) + from * n, to - from, n);
+    } else {
+      affine_pixels(x.const_data_ptr<float>() + from * n, factors, terms, y.mutable_data_ptr<float>() + from * n,
+                    to - from, n);
+    }
   });
   return y;
 }
