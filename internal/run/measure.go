@@ -34,7 +34,7 @@ type numerics struct {
 }
 
 // loweredVersion changes with the numbers that lowered networks compute.
-const loweredVersion = 1
+const loweredVersion = 2
 
 func (r *runner) numerics(m *member) numerics {
 	n := numerics{Device: r.device(), Precision: r.Precision.String(), Threads: r.Threads, Batch: r.batchOf(m)}
