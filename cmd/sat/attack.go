@@ -40,6 +40,7 @@ type attackJSON struct {
 	Batch         int            `json:"batch"`
 	Threads       int            `json:"threads"`
 	Precision     string         `json:"precision"`
+	Mode          string         `json:"mode"` // float32, channels-last or lowered (both in float32), or bfloat16
 	Saturated     int            `json:"saturated_images"`
 	ZeroGradient  int            `json:"zero_grad_images"`
 	Survivors     int            `json:"survivors"` // classified correctly before and after
@@ -107,7 +108,7 @@ func attack(c *cli.Context) error {
 		}
 		return printJSON(c.App.Writer, attackJSON{
 			SchemaVersion: schemaVersion, Model: result.Model, Out: c.String("out"), Correct: result.Correct, Fooled: result.Fooled,
-			Attack: result.Settings, Batch: result.Batch, Threads: n, Precision: settings.mode.String(),
+			Attack: result.Settings, Batch: result.Batch, Threads: n, Precision: settings.mode.Precision.String(), Mode: settings.mode.String(),
 			Saturated: result.SaturatedImages, ZeroGradient: result.ZeroGradImages,
 			Survivors: result.Survivors(), Targets: result.Targets, Reached: result.Reached, Stages: stages,
 			Warnings: append([]string{}, result.Warnings...),

@@ -28,6 +28,7 @@ type attackOutput struct {
 	Batch         int            `json:"batch"`
 	Threads       int            `json:"threads"`
 	Precision     string         `json:"precision"`
+	Mode          string         `json:"mode"`
 	Saturated     int            `json:"saturated_images"`
 	ZeroGradient  int            `json:"zero_grad_images"`
 	Survivors     int            `json:"survivors"`
@@ -139,7 +140,7 @@ func TestAttackJSON(t *testing.T) {
 	out, _, _ := attacked(t, dir, "--model", "a.pt", "--images", "images.npy", "--labels", "labels.npy", "--steps", "2",
 		"--epsilon", "2/255", "--batch", "24", "--random-start", "--restarts", "2", "--seed", "7", "--select", "best-loss")
 	if out.SchemaVersion != schemaVersion || out.Model != "a" || out.Out != "adversarial.npy" || out.Batch != 24 ||
-		out.Threads != 1 || out.Precision != "float32" || len(out.Correct) != 64 || len(out.Fooled) != 64 {
+		out.Threads != 1 || out.Precision != "float32" || out.Mode != "float32" || len(out.Correct) != 64 || len(out.Fooled) != 64 {
 		t.Errorf("got %+v", out)
 	}
 	if n := count(out.Correct); n < 56 { // these networks are right on more than 9 of 10 digits

@@ -148,7 +148,7 @@ type tableProvenance struct {
 	Device    string            `json:"device"`
 	Kernels   string            `json:"cpu_kernels"`
 	Threads   int               `json:"threads"`
-	Precision string            `json:"precision"`
+	Precision string            `json:"precision"` // the mode: float32, channels-last, lowered or bfloat16
 	Batch     int               `json:"batch"`
 	Repeats   int               `json:"repeats"`
 	Versions  map[string]string `json:"versions"`
