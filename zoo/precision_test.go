@@ -3,6 +3,8 @@ package zoo_test
 import (
 	"math"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"sat/attacks"
@@ -125,6 +127,13 @@ func TestLowered(t *testing.T) {
 	m := load(t, testdata("plain-good"), zoo.LoadOptions{Worker: w, Describe: zoo.Description{Height: 15, Width: 17}, Mode: zoo.Mode{Lowered: true}})
 	if d := m.Verified().Lowered; d == nil || !(d.Logits <= 1e-5 && d.Gradient <= 1e-4) {
 		t.Errorf("without a record, lowering was checked with result %v", d)
+	}
+	// A network that makes much of any rounding is not refused for it, but it is told so.
+	m = load(t, testdata("plain-chaotic"), zoo.LoadOptions{Worker: w, Describe: zoo.Description{Height: 15, Width: 17}, Mode: zoo.Mode{Lowered: true}})
+	d := m.Verified().Lowered
+	warned := slices.ContainsFunc(m.Verified().Warnings, func(s string) bool { return strings.Contains(s, "rounding alone changes its logits by") })
+	if beyond := d.Logits > 1e-4 || d.Gradient > 3e-2; warned != beyond {
+		t.Errorf("a chaotic network: lowering was checked with result %+v, warnings %q", *d, m.Verified().Warnings)
 	}
 }
 

@@ -87,7 +87,11 @@ class Plain(nn.Module):
             x = x + 0.1 * torch.randn_like(x)
         if self.mode == "batch":
             x = x - x.mean(dim=0, keepdim=True)
-        z = self.head(torch.tanh(self.conv(x)).mean(dim=[2, 3])) * 10
+        h = torch.tanh(self.conv(x))
+        if self.mode == "chaotic":  # doubles the rounding of the convolution sixteen times
+            for _ in range(16):
+                h = 1 - 2 * h * h
+        z = self.head(h.mean(dim=[2, 3])) * 10
         if self.mode == "probabilities":
             z = z.softmax(1)
         if self.mode == "nan":
@@ -159,7 +163,7 @@ def main():
         json.dump(TINY, f, indent=1)
         f.write("\n")
     subprocess.run([sys.executable, os.path.join(SCRIPTS, "export.py"), "--job", jobs, "--out", OUT], check=True)
-    for mode in ("good", "constant", "noisy", "batch", "probabilities", "nan", "planes", "bright"):
+    for mode in ("good", "constant", "noisy", "batch", "probabilities", "nan", "planes", "bright", "chaotic"):
         torch.manual_seed(0)
         net = Plain(mode).eval()
         for p in net.parameters():
