@@ -60,8 +60,8 @@ func (r *runner) teacher(m *member) (*member, error) {
 	return nil, fmt.Errorf("its teacher %s failed", m.Teacher)
 }
 
-// teacherOf describes a teacher to the training of a student.
-func teacherOf(d *experiment.Distill, t *member) (*train.Teacher, error) {
+// teacherOf describes a teacher to the training of a student on a device.
+func teacherOf(d *experiment.Distill, t *member, device torch.Device) (*train.Teacher, error) {
 	describe := t.Describe
 	manifest, err := zoo.ReadManifest(t.module)
 	if err != nil {
@@ -79,9 +79,13 @@ func teacherOf(d *experiment.Distill, t *member) (*train.Teacher, error) {
 	if d.Resize == "bilinear" {
 		resize = torch.Bilinear
 	}
+	lowered := 0
+	if (zoo.Mode{Precision: precision}).On(device).Lowered {
+		lowered = loweredVersion
+	}
 	return &train.Teacher{
 		Module: t.module, Describe: describe, Key: string(t.key), Soft: d.Type == "soft", Alpha: d.Alpha, Tau: cmp.Or(d.Tau, 1),
-		Resize: resize, Renormalise: d.Renormalise, Precision: precision,
+		Resize: resize, Renormalise: d.Renormalise, Precision: precision, Lowered: lowered,
 	}, nil
 }
 

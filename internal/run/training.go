@@ -35,6 +35,8 @@ type trainKey struct {
 	Thread int          `json:"threads"`
 
 	Distill *experiment.Distill `json:"distill,omitempty"`
+	// Lowered is the version of what torch.Module.Lower made of the teacher; 0 where it computes as it is.
+	Lowered int `json:"teacher_lowered,omitempty"`
 }
 
 // trainingSeed is the seed of a member's weights, image order and augmentation. It depends on the group too: networks of
@@ -87,11 +89,12 @@ func (r *runner) trainAll(ctx context.Context, members []*member, sets *training
 			continue
 		}
 		var teacher *train.Teacher
+		lowered := 0
 		if from != nil {
-			if teacher, err = teacherOf(m.Recipe.Distill, from); err != nil {
+			if teacher, err = teacherOf(m.Recipe.Distill, from, r.Device); err != nil {
 				return err
 			}
-			inputs["teacher"] = string(from.key)
+			inputs["teacher"], lowered = string(from.key), teacher.Lowered
 		}
 		start, err := r.encoderOf(m)
 		if err != nil {
@@ -103,7 +106,7 @@ func (r *runner) trainAll(ctx context.Context, members []*member, sets *training
 			encoderFile = start.file
 			inputs["encoder"] = string(start.key)
 		}
-		key, err := store.NewKey("train", trainKey{train.Format, recipe, m.trainingSeed(), r.device(), r.Threads, m.Recipe.Distill}, inputs)
+		key, err := store.NewKey("train", trainKey{train.Format, recipe, m.trainingSeed(), r.device(), r.Threads, m.Recipe.Distill, lowered}, inputs)
 		if err != nil {
 			return err
 		}

@@ -21,6 +21,8 @@ type Teacher struct {
 	// Renormalise gives the teacher its own mean and deviation. DeiT's code feeds it what the student sees.
 	Renormalise bool
 	Precision   torch.DType
+	// Lowered is the version of what torch.Module.Lower makes of a network; 0 for a teacher that computes as it is.
+	Lowered int `json:",omitempty"`
 }
 
 // openTeacher loads the network and what it is fed with.
@@ -37,10 +39,14 @@ func (t *session) openTeacher(ctx context.Context) error {
 		return fmt.Errorf("teacher: %w", err)
 	}
 	t.teacher = module
-	if t.Teacher.Precision != torch.Float32 {
-		if err := module.To(t.Device, t.Teacher.Precision); err != nil {
-			return fmt.Errorf("teacher: %w", err)
-		}
+	switch {
+	case t.Teacher.Lowered > 0:
+		err = module.Lower(t.Teacher.Precision)
+	case t.Teacher.Precision != torch.Float32:
+		err = module.To(t.Device, t.Teacher.Precision)
+	}
+	if err != nil {
+		return fmt.Errorf("teacher: %w", err)
 	}
 	return nil
 }

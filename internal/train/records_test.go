@@ -413,6 +413,19 @@ func TestPartsOfTheLoss(t *testing.T) {
 	if cells := strings.Split(curve[1], ","); cells[slices.Index(curveColumns, "task_loss")] != "" || cells[slices.Index(curveColumns, "distill_loss")] != cells[slices.Index(curveColumns, "train_loss")] {
 		t.Errorf("with alpha 1 the curve has %q", curve[1])
 	}
+
+	// A teacher in bfloat16, lowered or not, is nearly the same.
+	loss := func(precision torch.DType, lowered int) float64 {
+		j := distilled()
+		j.Teacher.Soft, j.Teacher.Alpha, j.Teacher.Precision, j.Teacher.Lowered = true, 1, precision, lowered
+		return mustRun(t, j).Epochs[0].TrainLoss
+	}
+	want := loss(torch.Float32, 0)
+	for _, lowered := range []int{0, 1} {
+		if got := loss(torch.BFloat16, lowered); got == want || !(math.Abs(got-want) <= 2e-2*want) {
+			t.Errorf("by a teacher in bfloat16 (lowered: %d) the loss is %v, by one in float32 %v", lowered, got, want)
+		}
+	}
 }
 
 // A fresh start removes what an earlier run left, also of another recipe.
