@@ -100,6 +100,6 @@
 //
 // # Not here
 //
-// No operations beyond what this project uses, no modules written in Go, no distributed training, no half-precision
-// autocast (a module is converted as a whole, Module.To).
+// No operations beyond what this project uses, no modules written in Go, no distributed training, and autocast in training only
+// (BackwardOptions.Precision): for attacks a module is converted as a whole.
 package torch
