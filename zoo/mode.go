@@ -34,10 +34,11 @@ func ParseMode(word string) (Mode, error) {
 		return Mode{Lowered: true}, nil
 	}
 	precision, err := torch.ParseDType(word)
-	if err != nil || precision != torch.Float32 && precision != torch.BFloat16 {
+	m := Mode{Precision: precision}
+	if err != nil || m.Check(torch.CPU) != nil {
 		return Mode{}, fmt.Errorf("%q: want float32, %s, %s or bfloat16", word, channelsLast, lowered)
 	}
-	return Mode{Precision: precision}, nil
+	return m, nil
 }
 
 // String is the word for the mode.

@@ -274,22 +274,29 @@ func (m *Model) describe(d Description) error {
 	return checkNormalisation(m.mean, m.std, m.channels)
 }
 
-// replayOnce replays the recorded gradients, lowered too if that is asked for, unless it was done before; dir remembers it.
+// replayOnce replays the recorded gradients, lowered too if that is asked for, but for what was done before; dir remembers it.
 func (m *Model) replayOnce(ctx context.Context, s *torch.Scope, path, dir string, lower bool) error {
-	if dir == "" {
-		return m.manifest.replay(ctx, s, m.module, m.device, lower, &m.verified)
+	cache, before := "", (*VerifyResult)(nil)
+	if dir != "" {
+		var err error
+		if cache, before, err = verifiedBefore(path, dir, m.device); err != nil {
+			return err
+		}
 	}
-	cache, before, err := verifiedBefore(path, dir, m.device)
-	if err != nil {
-		return err
-	}
-	if before != nil && (before.Lowered != nil || !lower) {
+	if before != nil {
 		before.Name, before.Path = m.name, path
 		m.verified = *before
-		return nil
-	}
-	if err := m.manifest.replay(ctx, s, m.module, m.device, lower, &m.verified); err != nil {
+	} else if err := m.manifest.replay(ctx, s, m.module, m.device, &m.verified); err != nil {
 		return err
+	}
+	lower = lower && m.verified.Lowered == nil
+	if lower {
+		if err := m.manifest.replayLowered(ctx, s, m.module, m.device, &m.verified); err != nil {
+			return err
+		}
+	}
+	if cache == "" || before != nil && !lower {
+		return nil
 	}
 	if err := rememberVerified(cache, m.verified); err != nil { // costs time at the next start, nothing else
 		m.verified.Warnings = append(m.verified.Warnings, err.Error())

@@ -163,22 +163,19 @@ func (m *Manifest) batches(dtype torch.DType) []recordedBatch {
 	return out
 }
 
-// replay compares a copy of module with the record, and one that is lowered if that is asked for, and fills in v.
-func (m *Manifest) replay(ctx context.Context, s *torch.Scope, module *torch.Module, d torch.Device, lower bool, v *VerifyResult) error {
+// replay compares a copy of module with the record and fills in v.
+func (m *Manifest) replay(ctx context.Context, s *torch.Scope, module *torch.Module, d torch.Device, v *VerifyResult) error {
 	info, err := torch.Describe()
 	if err != nil {
 		return err
 	}
 	v.Recorded, v.SameKernels = true, d.Type == torch.DeviceCPU && cpuKind(info) == m.Check.CPU && info.Threads == 1
 	v.Calls, v.Batches = comparedCalls, m.Check.Batches
-	filled, err := module.Clone()
+	filled, err := m.filledCopy(ctx, s, module)
 	if err != nil {
 		return err
 	}
 	defer filled.Close()
-	if err := m.fill(ctx, s, filled); err != nil {
-		return err
-	}
 	logits, gradient := exactTolerance, exactTolerance
 	if !v.SameKernels {
 		logits, gradient = elsewhereLogits, elsewhereGradient
@@ -186,26 +183,8 @@ func (m *Manifest) replay(ctx context.Context, s *torch.Scope, module *torch.Mod
 	if v.Float32, err = m.compare(ctx, s, filled, d, torch.Float32); err != nil {
 		return err
 	}
-	if err := v.judge("float32", v.Float32, logits, gradient); err != nil {
+	if err := v.judge("float32", v.Float32, logits, gradient); err != nil || v.SameKernels || !m.Check.Float64 {
 		return err
-	}
-	if lower {
-		lowered, err := lowerCopy(filled)
-		if err != nil {
-			return err
-		}
-		defer lowered.Close()
-		difference, err := m.compare(ctx, s, lowered, d, torch.Float32)
-		if err != nil {
-			return err
-		}
-		v.Lowered = &difference
-		if err := v.judgeLowered(Difference{}); err != nil {
-			return err
-		}
-	}
-	if v.SameKernels || !m.Check.Float64 {
-		return nil
 	}
 	if err := filled.To(d, torch.Float64); err != nil {
 		return err
@@ -218,18 +197,23 @@ func (m *Manifest) replay(ctx context.Context, s *torch.Scope, module *torch.Mod
 	return v.judge("float64", difference, exactTolerance, exactTolerance)
 }
 
-// lowerCopy lowers a copy of module in float32: what is rearranged shows there, without the rounding of bfloat16, for which
-// the same is rearranged.
-func lowerCopy(module *torch.Module) (*torch.Module, error) {
-	lowered, err := module.Clone()
+// replayLowered is replay of a copy lowered in float32: what is rearranged shows there, without the rounding of bfloat16, for
+// which the same is rearranged.
+func (m *Manifest) replayLowered(ctx context.Context, s *torch.Scope, module *torch.Module, d torch.Device, v *VerifyResult) error {
+	filled, err := m.filledCopy(ctx, s, module)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := lowered.Lower(torch.Float32); err != nil {
-		lowered.Close()
-		return nil, err
+	defer filled.Close()
+	if err := filled.Lower(torch.Float32); err != nil {
+		return err
 	}
-	return lowered, nil
+	difference, err := m.compare(ctx, s, filled, d, torch.Float32)
+	if err != nil {
+		return err
+	}
+	v.Lowered = &difference
+	return v.judgeLowered(Difference{})
 }
 
 // judgeLowered refuses a network that lowering changes by more than rounding does; scatter is what rounding alone was seen to
@@ -256,9 +240,17 @@ func (v *VerifyResult) judge(precision string, d Difference, logits, gradient fl
 	return nil
 }
 
-// fill sets the tensors of module as the check says.
-func (m *Manifest) fill(ctx context.Context, s *torch.Scope, module *torch.Module) error {
-	return fillTensors(ctx, s, module, m.Check.Seed, m.Check.Fill)
+// filledCopy returns a copy of module with its tensors set as the check says.
+func (m *Manifest) filledCopy(ctx context.Context, s *torch.Scope, module *torch.Module) (*torch.Module, error) {
+	filled, err := module.Clone()
+	if err != nil {
+		return nil, err
+	}
+	if err := fillTensors(ctx, s, filled, m.Check.Seed, m.Check.Fill); err != nil {
+		filled.Close()
+		return nil, err
+	}
+	return filled, nil
 }
 
 func fillTensors(ctx context.Context, s *torch.Scope, module *torch.Module, seed uint64, fill []FillRule) error {

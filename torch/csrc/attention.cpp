@@ -39,9 +39,9 @@ at::Tensor as_it_lies(const at::Tensor& t) {
 namespace sat {
 
 at::ScalarType product_type(at::ScalarType type) {
-  static const bool multiplies_bfloat16 =
+  static const bool has_kernels =
       c10::Dispatcher::singleton().findSchemaOrThrow("mkldnn::_is_mkldnn_bf16_supported", "").typed<bool()>().call();
-  return type == at::kBFloat16 && !multiplies_bfloat16 ? at::kFloat : type;
+  return type == at::kBFloat16 && !has_kernels ? at::kFloat : type;
 }
 
 at::Tensor matmul(const at::Tensor& a, const at::Tensor& b) {

@@ -9,7 +9,6 @@
 #include <torch/csrc/jit/runtime/graph_executor.h>
 
 #include "convolution.hpp"
-#include "lowered.hpp"
 #include "module.hpp"
 
 namespace sat {
